@@ -1,0 +1,35 @@
+"""t-SNE on the fastest engine within reach, as a scikit-learn estimator.
+
+Public names only; importing this package loads no engine.
+"""
+
+from tsne_backends.backend import Backend, Embedding, Verdict
+from tsne_backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    BackendWarning,
+    EmbeddingError,
+    UnknownBackendError,
+    UnsupportedProblemError,
+)
+from tsne_backends.estimator import ServerlessTSNE
+from tsne_backends.problem import Problem
+from tsne_backends.registry import backends, register_backend
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BackendUnavailableError",
+    "BackendWarning",
+    "Embedding",
+    "EmbeddingError",
+    "Problem",
+    "ServerlessTSNE",
+    "UnknownBackendError",
+    "UnsupportedProblemError",
+    "Verdict",
+    "backends",
+    "register_backend",
+]

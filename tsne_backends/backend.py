@@ -1,0 +1,219 @@
+"""`Backend`, the one interface every engine implements, and the small types it speaks in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.errors import did_you_mean
+from tsne_backends.problem import Problem
+
+if TYPE_CHECKING:
+    from tsne_backends.run import Run
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A yes or no that never loses its reason.
+
+    Attributes
+    ----------
+    ok : bool
+        The answer.
+    reason : str
+        A full sentence a user can act on.
+    """
+
+    ok: bool
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """How one estimator parameter reaches an engine.
+
+    Attributes
+    ----------
+    to : str
+        The engine's own name for it, or where it acts.
+    how : str
+        ``"as given"``, or the conversion in words.
+    refuse : callable or None
+        ``refuse(problem)`` returns a sentence where the engine cannot do what is asked, else None.
+    """
+
+    to: str
+    how: str = "as given"
+    refuse: Callable[[Problem], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of ``backend_options``.
+
+    Attributes
+    ----------
+    default : object
+        Value where the user gives none.
+    meaning : str
+        One line for the documentation.
+    accepts : callable
+        ``accepts(value)`` is True for a legal value.
+    legal : str
+        The legal values in words, for the error message.
+    """
+
+    default: Any
+    meaning: str
+    accepts: Callable[[Any], bool]
+    legal: str
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What an engine returns.
+
+    Attributes
+    ----------
+    coordinates : ndarray of shape (n_samples, n_components), float32
+        The map.
+    kl_divergence : float
+        The engine's value of the objective at the end, without exaggeration.
+    n_iter : int
+        Iterations run, those with early exaggeration included.
+    details : mapping
+        What the engine chose and which version it is; plain Python values only.
+    """
+
+    coordinates: NDArray[np.float32]
+    kl_divergence: float
+    n_iter: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(ABC):
+    """One engine. Subclass it, fill in the class attributes, write `embed`.
+
+    A backend holds no state between calls and does no work in ``__init__``. See
+    ``docs/writing-a-backend.md`` for a complete one and `tsne_backends.testing` for the tests it
+    should pass.
+
+    Attributes
+    ----------
+    name : str
+        The name users pass as ``backend=``.
+    where : str
+        Where the work happens, for tables: ``"this CPU"``.
+    parameters : mapping of str to Parameter
+        One entry for every name in `ESTIMATOR_PARAMETERS`.
+    options : mapping of str to Option
+        What ``backend_options`` may hold.
+    """
+
+    name: ClassVar[str]
+    where: ClassVar[str]
+    parameters: ClassVar[Mapping[str, Parameter]]
+    options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
+
+    @abstractmethod
+    def available(self) -> Verdict:
+        """Say whether the engine could start here at all: package, device, credentials."""
+
+    @abstractmethod
+    def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
+        """Compute the embedding.
+
+        Parameters
+        ----------
+        problem : Problem
+            What to compute; `can_run` has said yes to it.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Validated data, float32 or float64; a distance matrix or sparse neighbours graph where
+            ``problem.metric == "precomputed"``. Not to be written to.
+        run : Run
+            Initial positions, cache, timing, progress and early stopping.
+
+        Returns
+        -------
+        Embedding
+
+        Raises
+        ------
+        BackendUnavailableError
+            Before any work, where the engine turns out not to start.
+        """
+
+    def can_run(self, problem: Problem) -> Verdict:
+        """Say whether this engine computes ``problem`` correctly, and if not, why not.
+
+        Parameters
+        ----------
+        problem : Problem
+
+        Returns
+        -------
+        Verdict
+            About correctness only; whether it is worthwhile is `should_run`.
+        """
+        available = self.available()
+        if not available.ok:
+            return available
+        for key, value in problem.options.items():
+            refusal = self._refuse_option(key, value)
+            if refusal:
+                return Verdict(False, refusal)
+        for parameter in self.parameters.values():
+            refusal = parameter.refuse(problem) if parameter.refuse else None
+            if refusal:
+                return Verdict(False, refusal)
+        return Verdict(True, f"{available.reason}")
+
+    def should_run(self, problem: Problem) -> Verdict:
+        """Say whether ``auto`` should consider this engine: a matter of time and money."""
+        return Verdict(True, "It has no reason to stand back.")
+
+    def option(self, problem: Problem, key: str) -> Any:
+        """Return the user's value of a backend option, or its default."""
+        return problem.options.get(key, self.options[key].default)
+
+    def _refuse_option(self, key: str, value: Any) -> str | None:
+        if key not in self.options:
+            known = ", ".join(sorted(self.options)) or "none"
+            return (
+                f'Backend "{self.name}" has no option "{key}"; its options are: {known}.'
+                f"{did_you_mean(key, self.options)}"
+            )
+        if not self.options[key].accepts(value):
+            return (
+                f'Option "{key}" of backend "{self.name}" must be {self.options[key].legal}; '
+                f"it was {value!r}."
+            )
+        return None
+
+
+#: The parameters of `tsne_backends.ServerlessTSNE` that change what an engine computes.
+ESTIMATOR_PARAMETERS = (
+    "n_components",
+    "perplexity",
+    "early_exaggeration",
+    "learning_rate",
+    "max_iter",
+    "n_iter_without_progress",
+    "min_grad_norm",
+    "metric",
+    "metric_params",
+    "init",
+    "random_state",
+    "method",
+    "angle",
+    "n_jobs",
+)

@@ -1,0 +1,1 @@
+"""One module per engine; none is imported before it is asked for."""

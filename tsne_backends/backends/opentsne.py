@@ -1,0 +1,244 @@
+"""openTSNE on this CPU: tuned by size, in scikit-learn's units.
+
+The neighbours graph is ours (`tsne_backends.neighbors`); affinities, gradients and the optimiser
+are openTSNE's. What is tuned is *which* of its gradients runs when, and on which grid.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
+from tsne_backends.initialization import initial_positions
+from tsne_backends.neighbors import neighbors_graph
+from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
+from tsne_backends.run import REPORT_EVERY, Run
+from tsne_backends.stopping import ProgressCheck
+
+# Seconds per iteration, openTSNE 1.0.4 on 2 cores of an AMD EPYC (Zen 4), 10-D mixture, n = 5,000
+# to 20,000. Only their ratio matters, and that only near the crossover, where both are equal.
+#: Barnes–Hut, angle 0.5: this × n × log2(n) / threads.
+BARNES_HUT_SECONDS = 4.4e-7
+#: FFT: openTSNE runs it on one thread. A part for the grid, and a part per point.
+FFT_GRID_SECONDS = {"early exaggeration": 5e-4, "main": 3.6e-2}
+FFT_POINT_SECONDS = {"early exaggeration": 5.5e-7, "main": 1.1e-6}
+#: Barnes–Hut's cost falls with the angle as this power (measured from 0.5 to 0.7: 28.0 to 20.8 s).
+BARNES_HUT_ANGLE_POWER = -0.9
+
+#: Least intervals of the FFT grid. openTSNE's 50 make a small early map 2.5 times finer than its
+#: own spacing of one unit asks for: early exaggeration takes 1.4 to 2.4 times as long, and the
+#: final KL divergence is the same to 0.3 %.
+MIN_INTERVALS = 20
+
+
+def _refuse_components(problem: Problem) -> str | None:
+    if problem.n_components <= 2:
+        return None
+    return (
+        f"n_components={problem.n_components} is beyond openTSNE, whose fast gradients and kernel "
+        'are made for 1 and 2; backend="sklearn" computes 3.'
+    )
+
+
+def _refuse_method(problem: Problem) -> str | None:
+    if problem.method != "exact":
+        return None
+    return (
+        'method="exact" is not in openTSNE, whose affinities are always sparse; '
+        'use backend="sklearn".'
+    )
+
+
+class OpenTSNEBackend(Backend):
+    """openTSNE as an engine; needs no GPU and no network."""
+
+    name = "opentsne"
+    where = "this CPU"
+    parameters: ClassVar[Mapping[str, Parameter]] = MappingProxyType(
+        {
+            "n_components": Parameter("n_components", refuse=_refuse_components),
+            "perplexity": Parameter("perplexity", "as given, with 3 × perplexity neighbours"),
+            "early_exaggeration": Parameter("exaggeration"),
+            "learning_rate": Parameter(
+                "learning_rate", '× 4 (its gradient lacks the factor); "auto" per phase'
+            ),
+            "max_iter": Parameter("n_iter", "less the 250 iterations of early exaggeration"),
+            "n_iter_without_progress": Parameter("our check, every 50 iterations"),
+            "min_grad_norm": Parameter("our check, every 50 iterations"),
+            "metric": Parameter("our neighbours graph"),
+            "metric_params": Parameter("our neighbours graph"),
+            "init": Parameter("our initial positions"),
+            "random_state": Parameter("our initial positions and neighbours graph"),
+            "method": Parameter(
+                "negative_gradient_method",
+                '"auto" by predicted time, phase by phase',
+                _refuse_method,
+            ),
+            "angle": Parameter("theta"),
+            "n_jobs": Parameter("n_jobs", "None is every usable core"),
+        }
+    )
+    options: ClassVar[Mapping[str, Option]] = MappingProxyType(
+        {
+            "neighbors": Option(
+                "auto",
+                "which neighbour search to use",
+                lambda value: value in ("auto", "exact", "approximate"),
+                '"auto", "exact" or "approximate"',
+            ),
+            "grid_interval": Option(
+                1.0,
+                "side of an FFT grid cell in units of the map; smaller is finer and slower",
+                lambda value: isinstance(value, (int, float)) and 0.1 <= value <= 5,
+                "a number from 0.1 to 5",
+            ),
+        }
+    )
+
+    def available(self) -> Verdict:
+        """Say whether openTSNE is installed."""
+        if importlib.util.find_spec("openTSNE") is None:
+            return Verdict(False, "openTSNE is not installed; run `pip install opentsne`.")
+        return Verdict(True, "openTSNE is installed and takes any size of data.")
+
+    def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
+        """Neighbours, affinities, initial positions, then the phases one after the other."""
+        import openTSNE
+        from openTSNE.affinity import PrecomputedAffinities
+
+        with run.phase("neighbours"):
+            graph = neighbors_graph(problem, X, self.option(problem, "neighbors"), run.memory)
+        with run.phase("affinities"):
+            affinities = PrecomputedAffinities(
+                _affinities(graph.indices, graph.distances, problem), normalize=False
+            )
+        with run.phase("initialisation"):
+            start = initial_positions(problem, X, run.initial)
+        with run.phase("optimisation"):
+            embedding = openTSNE.TSNEEmbedding(
+                start,
+                affinities,
+                random_state=problem.seed,
+                n_jobs=problem.n_threads,
+                theta=problem.angle,
+                min_num_intervals=MIN_INTERVALS,
+                ints_in_interval=self.option(problem, "grid_interval"),
+            )
+            n_iter, gradients = _optimise(embedding, problem, run)
+        return Embedding(
+            np.asarray(embedding, dtype=np.float32),
+            float(embedding.kl_divergence),
+            n_iter,
+            {
+                "engine": f"openTSNE {openTSNE.__version__}",
+                "neighbours": graph.search,
+                "gradients": gradients,
+                "threads": problem.n_threads,
+            },
+        )
+
+
+def choose_gradient(problem: Problem, phase: str) -> str:
+    """Return the gradient, ``"bh"`` or ``"fft"``, that is quicker in one phase.
+
+    Parameters
+    ----------
+    problem : Problem
+        Size, threads, angle, and ``method`` where the user decided.
+    phase : str
+        ``"early exaggeration"``, with its small map and cheap grid, or ``"main"``.
+    """
+    if problem.method != "auto":
+        return {"barnes_hut": "bh", "fft": "fft"}[problem.method]
+    if problem.angle == 0:  # Barnes–Hut without approximation, which only the user can want
+        return "bh"
+    n = problem.n_samples
+    relative_angle = (problem.angle / 0.5) ** BARNES_HUT_ANGLE_POWER
+    barnes_hut = BARNES_HUT_SECONDS * n * math.log2(n) / problem.n_threads * relative_angle
+    fft = FFT_GRID_SECONDS[phase] + FFT_POINT_SECONDS[phase] * n
+    return "bh" if barnes_hut <= fft else "fft"
+
+
+def _affinities(
+    indices: NDArray[np.int64], distances: NDArray[np.float64], problem: Problem
+) -> Any:
+    from openTSNE.affinity import joint_probabilities_nn
+    from scipy.sparse import csr_matrix
+
+    P = joint_probabilities_nn(indices, distances, [problem.perplexity], n_jobs=problem.n_threads)
+    return csr_matrix(P)
+
+
+def _optimise(embedding: Any, problem: Problem, run: Run) -> tuple[int, dict[str, str]]:
+    """Run every phase in place; return the iterations run and the gradient of each phase."""
+    from openTSNE import OptimizationInterrupt
+
+    done, gradients = 0, {}
+    for phase in problem.phases:
+        gradients[phase.name] = choose_gradient(problem, phase.name)
+        watch = _Watch(embedding, phase, problem, run, done)
+        try:
+            embedding.optimize(
+                phase.n_iter,
+                inplace=True,
+                propagate_exception=True,
+                exaggeration=phase.exaggeration,
+                learning_rate=phase.learning_rate * GRADIENT_FACTOR,
+                momentum=phase.momentum,
+                negative_gradient_method=watch.gradient_with(_gradient(gradients[phase.name])),
+                callbacks=[watch.report],
+                callbacks_every_iters=REPORT_EVERY,
+            )
+        except OptimizationInterrupt as stop:
+            embedding.kl_divergence = stop.error
+            done += watch.iteration
+            if watch.user_stopped:
+                break
+        else:
+            done += phase.n_iter
+    return done, gradients
+
+
+def _gradient(name: str) -> Callable[..., tuple[float, NDArray[np.float64]]]:
+    from openTSNE import tsne
+
+    chosen: Callable[..., Any] = {"bh": tsne.kl_divergence_bh, "fft": tsne.kl_divergence_fft}[name]
+    return chosen
+
+
+class _Watch:
+    """Stands between openTSNE's loop and our `Run`: counts, reports, and applies stopping rules."""
+
+    def __init__(
+        self, embedding: Any, phase: Phase, problem: Problem, run: Run, offset: int
+    ) -> None:
+        early = phase.name == "early exaggeration"
+        patience = None if early else problem.n_iter_without_progress
+        self._check = ProgressCheck(patience, problem.min_grad_norm)
+        self._embedding = embedding
+        self._run = run
+        self._offset = offset
+        self._gradient: NDArray[np.float64] | None = None
+        self.iteration = 0
+        self.user_stopped = False
+
+    def gradient_with(self, gradient: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._run.step(self._offset + self.iteration)
+            kl, self._gradient = gradient(*args, **kwargs)
+            self.iteration += 1
+            return kl, self._gradient
+
+        return watched
+
+    def report(self, iteration: int, kl: float, embedding: NDArray[np.float64]) -> bool:
+        self.user_stopped = self._run.report(self._offset + iteration, kl, embedding)
+        norm = float(np.linalg.norm(self._embedding.optimizer.gains * self._gradient))
+        return self.user_stopped or self._check.finished(iteration, kl, GRADIENT_FACTOR * norm)

@@ -1,0 +1,96 @@
+"""How callers watch a run: plain functions, and scikit-learn's own protocol where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tsne_backends.problem import Problem
+from tsne_backends.run import REPORT_EVERY, Callback
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+
+    class CallbackSupportMixin:
+        """scikit-learn's mixin, as far as we use it."""
+
+        def _init_callback_context(self, **kwargs: Any) -> Any: ...
+
+    def with_callbacks(method: Method) -> Method:
+        """scikit-learn's decorator, which tears callbacks down after ``fit``."""
+        return method
+
+    HAS_PROTOCOL = True
+else:
+    try:  # scikit-learn 1.9 and newer
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+        HAS_PROTOCOL = True
+    except ImportError:
+        HAS_PROTOCOL = False
+
+        class CallbackSupportMixin:
+            """Stands in where the installed scikit-learn has no callbacks."""
+
+        def with_callbacks(method):
+            """Return the method as it is: there is nothing to tear down."""
+            return method
+
+
+def check_callbacks(callbacks: Any) -> list[Callback]:
+    """Return the user's callbacks as a list.
+
+    Raises
+    ------
+    TypeError
+        Something in it cannot be called.
+    """
+    if callbacks is None:
+        return []
+    listed = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in listed:
+        if not callable(callback):
+            raise TypeError(
+                "callbacks must be a function (iteration, kl, embedding) -> bool or a list of "
+                f"them; got {callback!r}."
+            )
+    return listed
+
+
+def protocol_callback(estimator: Any, X: Any, problem: Problem) -> tuple[list[Callback], Any]:
+    """Connect the callbacks set by ``estimator.set_callbacks`` to a run.
+
+    Each report of the optimisation (every 50 iterations) is one subtask of the fit.
+
+    Returns
+    -------
+    callbacks : list of callable
+        Empty where scikit-learn has no callback protocol.
+    context : sklearn.callback.CallbackContext or None
+        To be closed by its ``call_on_fit_task_end`` when the fit is over.
+    """
+    if not HAS_PROTOCOL:
+        return [], None
+    reports = sum(phase.n_iter // REPORT_EVERY for phase in problem.phases)
+    context = estimator._init_callback_context(max_subtasks=reports)
+    context.call_on_fit_task_begin(estimator=estimator, X=X)
+
+    def report(iteration: int, kl: float, embedding: np.ndarray) -> bool:
+        task = context.subcontext(task_name="iterations")
+        task.call_on_fit_task_begin(estimator=estimator, X=X)
+        stop = task.call_on_fit_task_end(
+            estimator=estimator,
+            X=X,
+            metadata={"iteration": iteration, "kl_divergence": kl},
+            reconstruction_attributes=lambda: {
+                "embedding_": np.array(embedding, dtype=np.float32),
+                "kl_divergence_": kl,
+                "n_iter_": iteration,
+            },
+        )
+        return bool(stop)
+
+    return [report], context

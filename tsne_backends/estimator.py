@@ -1,0 +1,388 @@
+"""`ServerlessTSNE`: validate, describe the problem, ask for a plan, run it, keep the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from tsne_backends.backend import Backend, Embedding
+from tsne_backends.callbacks import (
+    CallbackSupportMixin,
+    check_callbacks,
+    protocol_callback,
+    with_callbacks,
+)
+from tsne_backends.display import choose_display
+from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
+from tsne_backends.plan import Plan, make_plan
+from tsne_backends.problem import Problem
+from tsne_backends.registry import backends, load_backend, load_backends
+from tsne_backends.run import Run
+from tsne_backends.validation import (
+    check_cache,
+    check_init,
+    check_new_data,
+    check_options,
+    check_training_data,
+    describe,
+    safe_scale,
+)
+
+logger = logging.getLogger("tsne_backends")
+
+
+class ServerlessTSNE(  # type: ignore[misc] # scikit-learn's bases are untyped
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """t-SNE on the fastest engine within reach.
+
+    A drop-in for ``sklearn.manifold.TSNE``: every keyword of it has the same meaning and default,
+    except ``method``, whose default ``"auto"`` takes the engine's best for the size.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Dimensions of the map: 1, 2 or 3.
+    perplexity : float, default=30.0
+        Effective number of neighbours; must be less than ``n_samples``.
+    early_exaggeration : float, default=12.0
+        Factor on the attraction in the first 250 iterations.
+    learning_rate : float or "auto", default="auto"
+        In scikit-learn's units, whose gradient carries a factor 4: 200 here is 800 to openTSNE,
+        and is converted. ``"auto"`` is ``n_samples / exaggeration / 4`` in each phase [2]_, at
+        least 50.
+    max_iter : int, default=1000
+        Iterations, the 250 of early exaggeration included; at least 250.
+    n_iter_without_progress : int, default=300
+        Iterations without a lower KL divergence before stopping, after early exaggeration;
+        checked every 50.
+    min_grad_norm : float, default=1e-7
+        Gradient norm at which to stop.
+    metric : str or callable, default="euclidean"
+        Any metric of scikit-learn's neighbour search, or ``"precomputed"``: X is then a square
+        distance matrix or a sparse graph of neighbours.
+    metric_params : dict, default=None
+        Further arguments of the metric.
+    init : {"pca", "random"} or array-like of shape (n_samples, n_components), default="pca"
+        Initial positions. ``"pca"`` and ``"random"`` have standard deviation 1e-4.
+    verbose : int, default=0
+        1 shows progress even where the output is not a terminal.
+    random_state : int, RandomState instance or None, default=None
+        An int makes a run repeatable on one machine with one backend and number of threads.
+    method : {"auto", "barnes_hut", "exact", "fft"}, default="auto"
+        How repulsion is computed.
+    angle : float, default=0.5
+        Barnes–Hut's trade-off between speed (1) and accuracy (0).
+    n_jobs : int, default=None
+        Threads. None uses every usable core, as scikit-learn's t-SNE gradient does.
+    backend : str, default="auto"
+        ``"auto"``, or the name of one engine, which is then used or refused, never swapped. See
+        `tsne_backends.backends`.
+    backend_options : dict, default=None
+        Options of the engine; see its documentation.
+    memory : str, path or joblib.Memory, default=None
+        Where to cache the neighbours graph between fits.
+    callbacks : callable or list of callables, default=None
+        ``callback(iteration, kl, embedding)``, every 50 iterations. A true result ends the
+        optimisation and keeps the map so far.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_samples, n_components), float32
+        The map.
+    kl_divergence_ : float
+        KL divergence at the end.
+    n_iter_ : int
+        Iterations run.
+    learning_rate_ : float
+        Effective learning rate of the early-exaggeration phase, scikit-learn's number; ``plan_``
+        holds the rate of every phase.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, where X had names that are all strings.
+    backend_ : str
+        The engine that made the map.
+    plan_ : Plan
+        The choice, its reasons, and the schedule.
+    timings_ : dict of str to float
+        Seconds per phase: neighbours, affinities, initialisation, optimisation, total.
+    details_ : dict
+        What the engine chose: version, neighbour search, gradients, threads.
+
+    References
+    ----------
+    .. [1] L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008).
+    .. [2] A. Belkina et al., "Automated optimized parameters for T-distributed stochastic neighbor
+       embedding improve visualization and analysis of large datasets", Nat. Commun. 10 (2019).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from tsne_backends import ServerlessTSNE
+    >>> tsne = ServerlessTSNE(random_state=0)
+    >>> tsne.fit_transform(load_iris().data).shape
+    (150, 2)
+    >>> tsne.backend_
+    'opentsne'
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 — scikit-learn's protocol
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "perplexity": [Interval(Real, 0, None, closed="neither")],
+        "early_exaggeration": [Interval(Real, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 250, None, closed="left")],
+        "n_iter_without_progress": [Interval(Integral, -1, None, closed="left")],
+        "min_grad_norm": [Interval(Real, 0, None, closed="left")],
+        "metric": [str, callable],
+        "metric_params": [dict, None],
+        "init": [StrOptions({"pca", "random"}), "array-like"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "method": [StrOptions({"auto", "barnes_hut", "exact", "fft"})],
+        "angle": [Interval(Real, 0, 1, closed="both")],
+        "n_jobs": [None, Integral],
+        "backend": [str],
+        "backend_options": [dict, None],
+        "memory": [str, PathLike, HasMethods(["cache"]), None],
+        "callbacks": [callable, list, tuple, None],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        perplexity: float = 30.0,
+        early_exaggeration: float = 12.0,
+        learning_rate: float | str = "auto",
+        max_iter: int = 1000,
+        n_iter_without_progress: int = 300,
+        min_grad_norm: float = 1e-7,
+        metric: Any = "euclidean",
+        metric_params: dict[str, Any] | None = None,
+        init: Any = "pca",
+        verbose: int = 0,
+        random_state: Any = None,
+        method: str = "auto",
+        angle: float = 0.5,
+        n_jobs: int | None = None,
+        backend: str = "auto",
+        backend_options: dict[str, Any] | None = None,
+        memory: Any = None,
+        callbacks: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.perplexity = perplexity
+        self.early_exaggeration = early_exaggeration
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.n_iter_without_progress = n_iter_without_progress
+        self.min_grad_norm = min_grad_norm
+        self.metric = metric
+        self.metric_params = metric_params
+        self.init = init
+        self.verbose = verbose
+        self.random_state = random_state
+        self.method = method
+        self.angle = angle
+        self.n_jobs = n_jobs
+        self.backend = backend
+        self.backend_options = backend_options
+        self.memory = memory
+        self.callbacks = callbacks
+
+    def fit(self, X: Any, y: Any = None) -> ServerlessTSNE:
+        """Compute the map of X.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            Data; distances of shape (n_samples, n_samples) if ``metric="precomputed"``.
+        y : None
+            Ignored; present for pipelines.
+
+        Returns
+        -------
+        ServerlessTSNE
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            Parameters or data are not valid; nothing was computed.
+        BackendUnavailableError
+            The backend asked for is not usable here.
+        UnsupportedProblemError
+            The backend asked for cannot compute this, or none can.
+        EmbeddingError
+            The optimisation diverged; ``embedding_`` is not set.
+        """
+        self.fit_transform(X)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    @with_callbacks
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Compute the map of X and return it.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            Data; distances of shape (n_samples, n_samples) if ``metric="precomputed"``.
+        y : None
+            Ignored; present for pipelines.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components), float32
+            The map; a data frame where ``set_output`` asks for one.
+
+        Raises
+        ------
+        ValueError, BackendUnavailableError, UnsupportedProblemError, EmbeddingError
+            As in `fit`.
+        """
+        started = time.perf_counter()
+        X = check_training_data(self, X)
+        initial = check_init(self, X.shape[0])
+        callbacks = check_callbacks(self.callbacks)
+        memory = check_cache(self.memory)
+        scale = safe_scale(X, self.metric)
+        if scale != 1.0:
+            X = X / X.dtype.type(scale)
+        problem = describe(self, X)
+        candidates = self._candidates()
+        plan = make_plan(problem, candidates, self.backend)
+        logger.info(plan.sentence())
+
+        protocol, context = protocol_callback(self, X, problem)
+        display = choose_display(self.verbose, problem.max_iter)
+        run = Run([*callbacks, *protocol], display, memory, initial)
+        try:
+            name, embedding = _run_first_that_starts(plan, candidates, problem, X, run)
+        finally:
+            display.close()
+        _check_finite(embedding, name, problem)
+
+        self.embedding_ = embedding.coordinates
+        self.kl_divergence_ = embedding.kl_divergence
+        self.n_iter_ = embedding.n_iter
+        self.learning_rate_ = plan.phases[0].learning_rate
+        self.backend_ = name
+        self.plan_ = plan
+        self.timings_ = {**run.timings, "total": time.perf_counter() - started}
+        self.details_ = dict(embedding.details)
+        self._problem = problem
+        self._input_scale = scale
+        self._fit_X = None if problem.metric == "precomputed" else X
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=X)
+        return self.embedding_
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Place new rows on the fitted map, which does not move.
+
+        A row equal to one seen in `fit` keeps that row's place; every other row is placed on its
+        own, whatever else is in X.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_new, n_features)
+            New rows; their distances to the fitted rows, of shape (n_new, n_samples), if
+            ``metric="precomputed"``.
+
+        Returns
+        -------
+        ndarray of shape (n_new, n_components), float32
+            Places on the map; a data frame where ``set_output`` asks for one.
+
+        Raises
+        ------
+        NotFittedError
+            `fit` has not been called.
+        ValueError
+            X does not fit the data seen in `fit`, or is not finite.
+        """
+        from tsne_backends.placement import place
+
+        check_is_fitted(self)
+        X = check_new_data(self, X)
+        if self._input_scale != 1.0:
+            X = X / X.dtype.type(self._input_scale)
+        if self._fit_X is not None and X.shape == self._fit_X.shape and _equal(X, self._fit_X):
+            return self.embedding_.copy()
+        return place(self._problem, self._fit_X, self.embedding_, X)
+
+    def _candidates(self) -> Mapping[str, Backend]:
+        """Load the backends to choose from, and refuse options that none of them has."""
+        if self.backend != "auto" and self.backend not in backends():
+            load_backend(self.backend)  # raises, with the nearest name
+        candidates = load_backends()
+        considered = candidates if self.backend == "auto" else {}
+        if self.backend in candidates:
+            considered = {self.backend: candidates[self.backend]}
+        elif self.backend != "auto":
+            load_backend(self.backend)  # raises what is wrong with the plug-in
+        check_options(self.backend_options or {}, considered)
+        return candidates
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.embedding_.shape[1])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = isinstance(self.metric, str) and self.metric == "precomputed"
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _run_first_that_starts(
+    plan: Plan, candidates: Mapping[str, Backend], problem: Problem, X: Any, run: Run
+) -> tuple[str, Embedding]:
+    """Run the plan's backends in order until one starts; only ``auto`` has more than one."""
+    *others, last = plan.order
+    for name in others:
+        try:
+            return name, candidates[name].embed(problem, X, run)
+        except BackendUnavailableError as error:
+            run.timings.clear()
+            warnings.warn(
+                f'The backend "{name}" could not start ({error}); going on with the next one.',
+                BackendWarning,
+                stacklevel=4,
+            )
+    return last, candidates[last].embed(problem, X, run)
+
+
+def _check_finite(embedding: Embedding, name: str, problem: Problem) -> None:
+    if np.isfinite(embedding.coordinates).all():
+        return
+    rate = problem.phases[0].learning_rate
+    raise EmbeddingError(
+        f'The optimisation on backend "{name}" diverged: some coordinates are not finite. The '
+        f"learning rate was {rate:g}; try a smaller one, or learning_rate='auto'."
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if hasattr(a, "tocsr") or hasattr(b, "tocsr"):
+        return type(a) is type(b) and (a != b).nnz == 0
+    return np.array_equal(a, b)

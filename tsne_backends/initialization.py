@@ -1,0 +1,68 @@
+"""Initial positions, the same for every engine that lets us choose them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.problem import Problem
+
+#: Standard deviation of the first axis at the start; scikit-learn's and openTSNE's value.
+INITIAL_STD = 1e-4
+
+#: Share of `INITIAL_STD` added as noise, so that duplicated rows do not start (and stay) on one
+#: spot; openTSNE's value.
+JITTER = 0.01
+
+
+def initial_positions(
+    problem: Problem, X: Any, given: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Return where the points start.
+
+    Parameters
+    ----------
+    problem : Problem
+        ``init`` says how: ``"pca"``, ``"random"`` or ``"array"``.
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        The data; used by ``"pca"`` only.
+    given : ndarray of shape (n_samples, n_components), optional
+        The user's array, used exactly as given.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_components), float64, C order
+        ``"pca"``: leading principal components, the first axis scaled to a standard deviation of
+        1e-4. Components that the data cannot supply (one feature, constant columns) are filled
+        with noise of the same kind as ``"random"``: normal, standard deviation 1e-4.
+    """
+    shape = (problem.n_samples, problem.n_components)
+    if given is not None:
+        return np.array(given, dtype=np.float64, order="C")
+    rng = np.random.RandomState(problem.seed)
+    noise = INITIAL_STD * rng.standard_normal(size=shape)
+    # Single precision here, as in scikit-learn, so that "random" starts from the same numbers.
+    noise = noise.astype(np.float32).astype(np.float64)
+    return noise if problem.init == "random" else _pca(X, noise, problem.seed)
+
+
+def _pca(X: Any, noise: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    from sklearn.decomposition import PCA
+
+    n_components = min(noise.shape[1], *X.shape)
+    pca = PCA(n_components=n_components, random_state=seed).set_output(transform="default")
+    with np.errstate(invalid="ignore", divide="ignore"):  # PCA divides by zero on constant data
+        scores = np.asarray(pca.fit_transform(X), dtype=np.float64)
+    spread = scores.std(axis=0)
+    # Below this, an axis holds rounding errors of X rather than information.
+    informative = spread > np.finfo(X.dtype).eps * 10 * max(float(np.abs(pca.mean_).max()), 1e-300)
+    if not (np.isfinite(spread).all() and informative[0]):
+        return noise
+    positions = JITTER * noise
+    scores = scores * (INITIAL_STD / spread[0])
+    for axis in range(noise.shape[1]):
+        known = axis < n_components and informative[axis]
+        positions[:, axis] += scores[:, axis] if known else noise[:, axis]
+    return positions

@@ -1,0 +1,304 @@
+"""Nearest-neighbour graphs: which search to use, the search itself, and its cache.
+
+Every CPU engine and the placement of new points get their neighbours here. Exact search wherever it
+is affordable; beyond that usearch's HNSW index, whose recall is checked on a sample of the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from tsne_backends.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+# The crossovers below were measured on 2 cores of an AMD EPYC (Zen 4), k = 91, float32, on image
+# patches in 48, 192 and 768 dimensions and a mixture of 30 Gaussians in 10. The rows of
+# `benchmarks/results/neighbors.csv` hold the figures.
+
+#: Below this, blocked brute force beats building any index (50,000 × 48: 5.8 s, HNSW 6.2 s).
+BRUTE_MAX_SAMPLES = 40_000
+#: Below this, brute force beats the KD-tree even in few dimensions.
+TREE_MIN_SAMPLES = 15_000
+#: Up to this many rows the KD-tree is worth its risk: on unclustered 10-D noise it takes 5 times
+#: as long as on clusters (50,000 × 10: 8.6 s against 1.7 s, brute force 3.9 s).
+TREE_MAX_SAMPLES = 100_000
+#: Beyond this many features a KD-tree visits most of its leaves (50,000 × 20 noise: 50 s).
+TREE_MAX_FEATURES = 10
+
+#: Least share of true neighbours an approximate search must find; 0.95 leaves the KL divergence
+#: and the 15-neighbour preservation of the map unchanged to three digits.
+MIN_RECALL = 0.95
+#: Rows on which the recall is measured; its standard error is then below 0.002.
+RECALL_SAMPLE = 256
+
+Memo = joblib.Memory
+
+
+@dataclass(frozen=True)
+class NeighborsGraph:
+    """The k nearest neighbours of every row, the row itself left out.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n_samples, k), int64
+        Neighbours, nearest first.
+    distances : ndarray of shape (n_samples, k), float64
+        Their distances in the metric asked for.
+    search : str
+        Which search found them, in words.
+    """
+
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    search: str
+
+
+def neighbors_graph(
+    problem: Problem, X: Any, search: str = "auto", memory: Memo | None = None
+) -> NeighborsGraph:
+    """Find the ``problem.n_neighbors`` nearest neighbours of every row of X.
+
+    Parameters
+    ----------
+    problem : Problem
+        Metric, number of neighbours, threads, and whether the run must be repeatable.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data; distances or a sparse neighbours graph where the metric is ``"precomputed"``.
+    search : {"auto", "exact", "approximate"}
+        ``"auto"`` is exact wherever that is affordable.
+    memory : joblib.Memory, optional
+        Where given, the graph is looked up there first, by the content of X, metric and k.
+
+    Returns
+    -------
+    NeighborsGraph
+    """
+    chosen = choose_search(problem, search)
+    cacheable = memory is not None and isinstance(problem.metric, str)  # lambdas have no content
+    find = memory.cache(_find, ignore=["n_threads"]) if memory and cacheable else _find
+    indices, distances, words = find(
+        X,
+        problem.n_neighbors,
+        problem.metric,
+        dict(problem.metric_params),
+        chosen,
+        repeatable=problem.repeatable and chosen == "hnsw",
+        n_threads=problem.n_threads,
+    )
+    logger.debug("neighbours graph: %s", words)
+    return NeighborsGraph(indices, distances, words)
+
+
+def choose_search(problem: Problem, search: str = "auto") -> str:
+    """Return which search `neighbors_graph` will use.
+
+    Returns
+    -------
+    str
+        ``"tree"``, ``"brute"``, ``"hnsw"``, or ``"sklearn"`` for what only scikit-learn's search
+        can do (sparse data, precomputed distances, other metrics).
+    """
+    if problem.is_sparse or problem.metric not in ("euclidean", "l2", "cosine"):
+        return "sklearn"
+    if problem.metric_params:
+        return "sklearn"
+    n, d = problem.n_samples, problem.n_features
+    approximate = search == "approximate" and n > problem.n_neighbors + RECALL_SAMPLE
+    if approximate:
+        return "hnsw"
+    if TREE_MIN_SAMPLES <= n <= TREE_MAX_SAMPLES and d <= TREE_MAX_FEATURES:
+        return "tree"
+    return "brute" if n <= BRUTE_MAX_SAMPLES or search == "exact" else "hnsw"
+
+
+def neighbors_of_new(
+    problem: Problem, X: Any, X_new: Any, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find the k nearest rows of X for every row of X_new.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem X was fitted with.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Fitted data; ignored where the metric is ``"precomputed"``.
+    X_new : ndarray or CSR matrix of shape (n_new, n_features)
+        New rows; their distances to the fitted rows where the metric is ``"precomputed"``.
+    k : int
+        Neighbours per row.
+
+    Returns
+    -------
+    indices : ndarray of shape (n_new, k), int64
+    distances : ndarray of shape (n_new, k), float64
+    """
+    with threadpool_limits(problem.n_threads):
+        if problem.metric == "precomputed":
+            distances, indices = _nearest_precomputed(X_new, k)
+        else:
+            searcher = _sklearn_search(k, problem.metric, dict(problem.metric_params), 1)
+            distances, indices = searcher.fit(X).kneighbors(X_new)
+    return indices.astype(np.int64), distances.astype(np.float64)
+
+
+def _find(
+    X: Any,
+    k: int,
+    metric: Any,
+    metric_params: Mapping[str, Any],
+    search: str,
+    *,
+    repeatable: bool,
+    n_threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+    """Search, and put the result in one form; a module-level function so that it can be cached."""
+    with threadpool_limits(n_threads):
+        if search == "sklearn":
+            searcher = _sklearn_search(k, metric, metric_params, n_threads)
+            distances, indices = searcher.fit(X).kneighbors()
+            words = f"scikit-learn ({searcher._fit_method})"
+        else:
+            points = _unit_rows(X) if metric == "cosine" else X
+            if search == "tree":
+                found = _tree(points, k, n_threads)
+            elif search == "brute":
+                found = _brute(points, k)
+            else:
+                found = _hnsw(points, k, 1 if repeatable else n_threads, n_threads)
+            indices, distances, words = found
+            if metric == "cosine":  # for unit vectors |a - b|² = 2 (1 - cos)
+                distances = distances**2 / 2
+    return indices.astype(np.int64), distances.astype(np.float64), words
+
+
+def _sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_jobs: int) -> Any:
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(
+        n_neighbors=k, metric=metric, metric_params=dict(metric_params) or None, n_jobs=n_jobs
+    )
+
+
+def _unit_rows(X: NDArray[Any]) -> NDArray[Any]:
+    from sklearn.preprocessing import normalize
+
+    unit: NDArray[Any] = normalize(X)
+    return unit
+
+
+def _tree(X: NDArray[Any], k: int, n_threads: int) -> tuple[Any, Any, str]:
+    from scipy.spatial import cKDTree
+
+    distances, indices = cKDTree(X).query(X, k + 1, workers=n_threads)
+    indices, distances = _drop_self(indices, distances)
+    return indices, distances, "KD-tree (exact)"
+
+
+def _brute(X: NDArray[Any], k: int) -> tuple[Any, Any, str]:
+    from sklearn.neighbors import NearestNeighbors
+
+    searcher = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(X)
+    distances, indices = searcher.kneighbors()
+    return indices, distances, "blocked brute force (exact)"
+
+
+def _hnsw(
+    X: NDArray[Any], k: int, build_threads: int, n_threads: int
+) -> tuple[Any, Any, str]:
+    """Approximate search, widened until the sampled recall suffices; brute force if it never does.
+
+    Building with several threads makes the graph depend on their timing, so a fixed
+    ``random_state`` builds with one (twice the time) and searches with all.
+    """
+    from usearch.index import Index
+
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    sample = np.random.RandomState(0).choice(len(X), RECALL_SAMPLE, replace=False)
+    truth = _brute_queries(X, sample, k)
+    width = max(128, k + k // 2)
+    index = Index(
+        ndim=X.shape[1],
+        metric="l2sq",
+        dtype="f32",
+        connectivity=16,
+        expansion_add=128,
+        expansion_search=width,
+    )
+    index.add(np.arange(len(X)), X, threads=build_threads)
+    for attempt in (width, 2 * width, 4 * width):
+        index.expansion_search = attempt
+        probe = index.search(X[sample], k + 1, threads=n_threads)
+        recall = _recall(np.asarray(probe.keys, dtype=np.int64), truth, sample, k)
+        if recall >= MIN_RECALL:
+            break
+    else:
+        logger.warning(
+            "The approximate neighbour search found %.0f %% of the true neighbours; "
+            "searching exactly instead, which takes longer.",
+            100 * recall,
+        )
+        return _brute(X, k)
+    found = index.search(X, k + 1, threads=n_threads)
+    if np.asarray(found.counts).min() < k + 1:  # an unreachable corner of the graph
+        return _brute(X, k)
+    squared = np.maximum(np.asarray(found.distances), 0)
+    indices, distances = _drop_self(np.asarray(found.keys).astype(np.int64), np.sqrt(squared))
+    return indices, distances, f"HNSW (usearch, sampled recall {recall:.3f})"
+
+
+def _brute_queries(X: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
+    from sklearn.neighbors import NearestNeighbors
+
+    searcher = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(X)
+    found = searcher.kneighbors(X[rows], return_distance=False)
+    truth: NDArray[np.int64] = found[~_is_self(found, rows)].reshape(len(rows), k)
+    return truth
+
+
+def _recall(found: NDArray[Any], truth: NDArray[Any], rows: NDArray[Any], k: int) -> float:
+    found = found[~_is_self(found, rows)].reshape(len(rows), k)
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
+    return hits / (k * len(rows))
+
+
+def _is_self(indices: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark, in each row of k + 1 neighbours, the row itself, or the last where it is not there."""
+    mark: NDArray[np.bool_] = indices == rows[:, None]
+    mark[~mark.any(axis=1), -1] = True  # duplicates of a row can push the row itself out
+    return mark
+
+
+def _drop_self(indices: NDArray[Any], distances: NDArray[Any]) -> tuple[Any, Any]:
+    keep = ~_is_self(indices, np.arange(len(indices)))
+    shape = (len(indices), indices.shape[1] - 1)
+    return indices[keep].reshape(shape), distances[keep].reshape(shape)
+
+
+def _nearest_precomputed(D: Any, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the k smallest entries of every row of a distance matrix, dense or sparse."""
+    if not hasattr(D, "tocsr"):
+        nearest = np.argpartition(D, k - 1, axis=1)[:, :k]
+        order = np.argsort(np.take_along_axis(D, nearest, axis=1), axis=1, kind="stable")
+        nearest = np.take_along_axis(nearest, order, axis=1)
+        return np.take_along_axis(D, nearest, axis=1), nearest
+    D = D.tocsr()
+    indices = np.empty((D.shape[0], k), dtype=np.int64)
+    distances = np.empty((D.shape[0], k))
+    for row, (start, stop) in enumerate(zip(D.indptr[:-1], D.indptr[1:], strict=True)):
+        if stop - start < k:
+            raise ValueError(
+                f"Row {row} of the sparse distance matrix holds {stop - start} neighbours; "
+                f"placing it on the map takes {k}. Pass more neighbours per row."
+            )
+        nearest = start + np.argsort(D.data[start:stop], kind="stable")[:k]
+        indices[row], distances[row] = D.indices[nearest], D.data[nearest]
+    return distances, indices

@@ -1,0 +1,116 @@
+"""`Problem`: an immutable description of one run, in the field's own words.
+
+Nothing here holds or copies data. Every backend reads the same `Problem`, which is what gives each
+parameter one meaning on every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Iterations run with early exaggeration; part of ``max_iter``, as in ``sklearn.manifold.TSNE``.
+EARLY_EXAGGERATION_ITER = 250
+
+#: scikit-learn's floor for ``learning_rate="auto"``, in scikit-learn's units.
+LEARNING_RATE_FLOOR = 50.0
+
+#: scikit-learn's gradient carries the factor 4 of van der Maaten & Hinton (2008); openTSNE's,
+#: FIt-SNE's and cuML's do not. The same step is therefore a 4 times larger number there.
+GRADIENT_FACTOR = 4.0
+
+#: Momentum of both phases. openTSNE's value: 0.5 in the first phase, as in the original code, slows
+#: convergence down without a gain in quality (Belkina et al. 2019 use 0.8 throughout).
+MOMENTUM = 0.8
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of the optimisation.
+
+    Attributes
+    ----------
+    name : str
+        ``"early exaggeration"`` or ``"main"``.
+    n_iter : int
+        Iterations in this phase.
+    exaggeration : float
+        Factor on the attractive forces.
+    learning_rate : float
+        Effective learning rate in scikit-learn's units; 4 times this is openTSNE's number.
+    momentum : float
+        Momentum of the gradient descent.
+    """
+
+    name: str
+    n_iter: int
+    exaggeration: float
+    learning_rate: float
+    momentum: float = MOMENTUM
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be computed: the shape of the data and every t-SNE parameter.
+
+    Attributes follow `tsne_backends.ServerlessTSNE`; in addition ``n_samples`` and ``n_features``,
+    ``n_bytes`` (of X as it lies in memory), ``dtype`` (its name), ``is_sparse``, ``init`` as
+    ``"pca"``, ``"random"`` or ``"array"``, ``n_threads`` (resolved from ``n_jobs``), ``seed``
+    (an int even where ``random_state`` is None) and ``repeatable`` (False where it was None).
+    """
+
+    n_samples: int
+    n_features: int
+    dtype: str = "float32"
+    n_bytes: int = 0
+    is_sparse: bool = False
+    n_components: int = 2
+    perplexity: float = 30.0
+    early_exaggeration: float = 12.0
+    learning_rate: float | str = "auto"
+    max_iter: int = 1000
+    n_iter_without_progress: int = 300
+    min_grad_norm: float = 1e-7
+    metric: str | Callable[..., float] = "euclidean"
+    metric_params: Mapping[str, Any] = field(default_factory=dict)
+    init: str = "pca"
+    method: str = "auto"
+    angle: float = 0.5
+    n_threads: int = 1
+    seed: int = 0
+    repeatable: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_neighbors(self) -> int:
+        """Neighbours per row: 3 × perplexity (van der Maaten 2014), within 1 and n - 1."""
+        return max(1, min(self.n_samples - 1, int(3 * self.perplexity)))
+
+    @property
+    def metric_name(self) -> str:
+        """The metric as it can be printed."""
+        return self.metric if isinstance(self.metric, str) else "a callable"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The optimisation schedule, the same on every engine.
+
+        With ``learning_rate="auto"`` the rate is n / exaggeration *in each phase* (Belkina et al.
+        2019, in openTSNE's units; a quarter of that in scikit-learn's), never below scikit-learn's
+        floor. A number is used as given in both phases.
+        """
+        early = Phase(
+            "early exaggeration",
+            min(EARLY_EXAGGERATION_ITER, self.max_iter),
+            float(self.early_exaggeration),
+            self._rate(self.early_exaggeration),
+        )
+        main = Phase("main", self.max_iter - early.n_iter, 1.0, self._rate(1.0))
+        return (early, main) if main.n_iter else (early,)
+
+    def _rate(self, exaggeration: float) -> float:
+        if isinstance(self.learning_rate, str):
+            rate = self.n_samples / exaggeration / GRADIENT_FACTOR
+            return max(rate, LEARNING_RATE_FLOOR)
+        return float(self.learning_rate)

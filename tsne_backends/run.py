@@ -1,0 +1,95 @@
+"""`Run`: what accompanies one computation — timing, progress, callbacks, cache, initial positions.
+
+Engines report here and nowhere else; how the report is shown is the business of ``display``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.display import Display, SilentDisplay
+
+#: Iterations between evaluations of the KL divergence: scikit-learn's interval.
+REPORT_EVERY = 50
+
+Callback = Callable[[int, float, NDArray[Any]], object]
+
+
+class Run:
+    """The companion of one call to `Backend.embed`.
+
+    Parameters
+    ----------
+    callbacks : sequence of callable
+        ``callback(iteration, kl, embedding)``, every 50 iterations; a true result ends the
+        optimisation and keeps the map so far.
+    display : Display
+        Shows phase, iteration and KL divergence.
+    memory : joblib.Memory or None
+        Cache of the neighbours graph.
+    initial : ndarray of shape (n_samples, n_components) or None
+        Initial positions where the user gave an array.
+
+    Attributes
+    ----------
+    timings : dict of str to float
+        Seconds per phase, filled by `phase`.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[Callback] = (),
+        display: Display | None = None,
+        memory: joblib.Memory | None = None,
+        initial: NDArray[Any] | None = None,
+    ) -> None:
+        self.callbacks = callbacks
+        self.display = display or SilentDisplay()
+        self.memory = memory or joblib.Memory(None, verbose=0)
+        self.initial = initial
+        self.timings: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time the enclosed work under ``name``; repeated names add up."""
+        self.display.phase(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - start
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
+
+    def step(self, iteration: int) -> None:
+        """Tell that ``iteration`` (from 1, over all phases) has begun."""
+        self.display.step(iteration)
+
+    def report(self, iteration: int, kl: float, embedding: NDArray[Any]) -> bool:
+        """Hand the state to display and callbacks.
+
+        Parameters
+        ----------
+        iteration : int
+            Iterations run so far, over all phases.
+        kl : float
+            KL divergence without exaggeration.
+        embedding : ndarray of shape (n_samples, n_components)
+            Current positions. Callbacks see a read-only view, valid only during the call.
+
+        Returns
+        -------
+        bool
+            True where a callback asks to stop here.
+        """
+        self.display.report(iteration, kl)
+        view = np.asarray(embedding).view()
+        view.flags.writeable = False
+        # Every callback hears of every report, even after one has asked to stop.
+        return any([bool(callback(iteration, float(kl), view)) for callback in self.callbacks])

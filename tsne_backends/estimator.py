@@ -47,8 +47,11 @@ from tsne_backends.validation import (
 logger = logging.getLogger("tsne_backends")
 
 
-class ServerlessTSNE(  # type: ignore[misc] # scikit-learn's bases are untyped
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+class ServerlessTSNE(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """t-SNE on the fastest engine within reach.
 
@@ -351,6 +354,7 @@ class ServerlessTSNE(  # type: ignore[misc] # scikit-learn's bases are untyped
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = isinstance(self.metric, str) and self.metric == "precomputed"
         tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]  # the map is float32 whatever X is
         return tags
 
 
@@ -367,7 +371,7 @@ def _run_first_that_starts(
             warnings.warn(
                 f'The backend "{name}" could not start ({error}); going on with the next one.',
                 BackendWarning,
-                stacklevel=4,
+                stacklevel=2,
             )
     return last, candidates[last].embed(problem, X, run)
 

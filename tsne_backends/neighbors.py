@@ -40,8 +40,6 @@ MIN_RECALL = 0.95
 #: Rows on which the recall is measured; its standard error is then below 0.002.
 RECALL_SAMPLE = 256
 
-Memo = joblib.Memory
-
 
 @dataclass(frozen=True)
 class NeighborsGraph:
@@ -63,7 +61,7 @@ class NeighborsGraph:
 
 
 def neighbors_graph(
-    problem: Problem, X: Any, search: str = "auto", memory: Memo | None = None
+    problem: Problem, X: Any, search: str = "auto", memory: joblib.Memory | None = None
 ) -> NeighborsGraph:
     """Find the ``problem.n_neighbors`` nearest neighbours of every row of X.
 
@@ -104,9 +102,11 @@ def choose_search(problem: Problem, search: str = "auto") -> str:
     Returns
     -------
     str
-        ``"tree"``, ``"brute"``, ``"hnsw"``, or ``"sklearn"`` for what only scikit-learn's search
-        can do (sparse data, precomputed distances, other metrics).
+        ``"tree"``, ``"brute"``, ``"hnsw"``, ``"precomputed"``, or ``"sklearn"`` for what only
+        scikit-learn's search can do (sparse data, other metrics).
     """
+    if problem.metric == "precomputed":
+        return "precomputed"
     if problem.is_sparse or problem.metric not in ("euclidean", "l2", "cosine"):
         return "sklearn"
     if problem.metric_params:
@@ -143,7 +143,7 @@ def neighbors_of_new(
     """
     with threadpool_limits(problem.n_threads):
         if problem.metric == "precomputed":
-            distances, indices = _nearest_precomputed(X_new, k)
+            indices, distances = _nearest_precomputed(X_new, k)
         else:
             searcher = _sklearn_search(k, problem.metric, dict(problem.metric_params), 1)
             distances, indices = searcher.fit(X).kneighbors(X_new)
@@ -162,7 +162,10 @@ def _find(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
     """Search, and put the result in one form; a module-level function so that it can be cached."""
     with threadpool_limits(n_threads):
-        if search == "sklearn":
+        if search == "precomputed":
+            indices, distances = _nearest_fitted_precomputed(X, k)
+            words = "given distances"
+        elif search == "sklearn":
             searcher = _sklearn_search(k, metric, metric_params, n_threads)
             distances, indices = searcher.fit(X).kneighbors()
             words = f"scikit-learn ({searcher._fit_method})"
@@ -283,22 +286,34 @@ def _drop_self(indices: NDArray[Any], distances: NDArray[Any]) -> tuple[Any, Any
     return indices[keep].reshape(shape), distances[keep].reshape(shape)
 
 
+def _nearest_fitted_precomputed(D: Any, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the k nearest other rows, whether or not a sparse graph lists each row itself."""
+    if not hasattr(D, "tocsr"):
+        return _drop_self(*_nearest_precomputed(D, k + 1))
+    off_diagonal = D.tocoo()
+    keep = off_diagonal.row != off_diagonal.col
+    rows, columns = off_diagonal.row[keep], off_diagonal.col[keep]
+    # Built by hand, because arithmetic would lose explicit zeros: they are duplicated rows.
+    return _nearest_precomputed(type(D)((off_diagonal.data[keep], (rows, columns)), D.shape), k)
+
+
 def _nearest_precomputed(D: Any, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the k smallest entries of every row of a distance matrix, dense or sparse."""
+    """Return columns and values of the k smallest entries of every row, dense or sparse."""
     if not hasattr(D, "tocsr"):
         nearest = np.argpartition(D, k - 1, axis=1)[:, :k]
         order = np.argsort(np.take_along_axis(D, nearest, axis=1), axis=1, kind="stable")
         nearest = np.take_along_axis(nearest, order, axis=1)
-        return np.take_along_axis(D, nearest, axis=1), nearest
+        return nearest, np.take_along_axis(D, nearest, axis=1)
     D = D.tocsr()
     indices = np.empty((D.shape[0], k), dtype=np.int64)
     distances = np.empty((D.shape[0], k))
     for row, (start, stop) in enumerate(zip(D.indptr[:-1], D.indptr[1:], strict=True)):
         if stop - start < k:
             raise ValueError(
-                f"Row {row} of the sparse distance matrix holds {stop - start} neighbours; "
-                f"placing it on the map takes {k}. Pass more neighbours per row."
+                f"Row {row} of the sparse distance matrix holds {stop - start} neighbours, but "
+                f"{k} are needed. Store at least {k} per row, or lower the perplexity to "
+                f"{(stop - start) // 3}."
             )
         nearest = start + np.argsort(D.data[start:stop], kind="stable")[:k]
         indices[row], distances[row] = D.indices[nearest], D.data[nearest]
-    return distances, indices
+    return indices, distances

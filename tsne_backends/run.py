@@ -92,4 +92,5 @@ class Run:
         view = np.asarray(embedding).view()
         view.flags.writeable = False
         # Every callback hears of every report, even after one has asked to stop.
-        return any([bool(callback(iteration, float(kl), view)) for callback in self.callbacks])
+        answers = [bool(callback(iteration, float(kl), view)) for callback in self.callbacks]
+        return any(answers)

@@ -232,6 +232,8 @@ class _Descent:
         self.kl = float(kl) / exaggeration - float(np.log(exaggeration))
         self._positions = positions
         iteration = self.done + self._evaluations
+        if self._evaluations % REPORT_EVERY:
+            return  # scikit-learn also evaluates the last iteration of a phase
         if self._run.report(iteration, self.kl, positions.reshape(self._shape)):
             self._P /= exaggeration
             self.done = iteration

@@ -1,0 +1,25 @@
+"""Every built-in backend keeps the contract that third parties are held to."""
+
+from tsne_backends.testing import BackendContract
+
+
+class TestOpenTSNE(BackendContract):
+    name = "opentsne"
+
+
+class TestOpenTSNEOnTheGrid(BackendContract):
+    name = "opentsne"
+    parameters = {"method": "fft"}
+
+
+class TestSklearn(BackendContract):
+    name = "sklearn"
+
+
+class TestSklearnExact(BackendContract):
+    name = "sklearn"
+    parameters = {"method": "exact"}
+
+    # Its affinities reach beyond 3 × perplexity neighbours, so its divergence is another number.
+    test_same_objective_as_opentsne = None
+    test_reports_the_divergence_of_its_map = None

@@ -5,8 +5,8 @@ import os
 # Spinning OpenMP threads of several test processes ruin one another on a machine of few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import numpy as np  # noqa: E402 — after the setting above
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 
 @pytest.fixture(scope="session")

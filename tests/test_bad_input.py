@@ -97,7 +97,7 @@ def test_diverged_map_is_an_error_not_a_result(monkeypatch):
         return Embedding(np.full((len(X), 2), np.nan, dtype=np.float32), 0.0, 250)
 
     monkeypatch.setattr(OpenTSNEBackend, "embed", diverge)
-    with pytest.raises(EmbeddingError, match="not finite.*smaller one"):
+    with pytest.raises(EmbeddingError, match=r"not finite.*smaller one"):
         ServerlessTSNE().fit(X)
 
 

@@ -1,5 +1,7 @@
 """Every built-in backend keeps the contract that third parties are held to."""
 
+from typing import ClassVar
+
 from tsne_backends.testing import BackendContract
 
 
@@ -9,7 +11,7 @@ class TestOpenTSNE(BackendContract):
 
 class TestOpenTSNEOnTheGrid(BackendContract):
     name = "opentsne"
-    parameters = {"method": "fft"}
+    parameters: ClassVar = {"method": "fft"}
 
 
 class TestSklearn(BackendContract):
@@ -18,7 +20,7 @@ class TestSklearn(BackendContract):
 
 class TestSklearnExact(BackendContract):
     name = "sklearn"
-    parameters = {"method": "exact"}
+    parameters: ClassVar = {"method": "exact"}
 
     # Its affinities reach beyond 3 × perplexity neighbours, so its divergence is another number.
     test_same_objective_as_opentsne = None

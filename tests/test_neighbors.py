@@ -108,3 +108,15 @@ def test_neighbors_of_new_rows():
     for matrix in (D, sp.csr_matrix(D + 1e-9)):
         found, _ = neighbors_of_new(given, None, matrix, 4)
         np.testing.assert_array_equal(found, indices)
+
+
+def test_callables_and_metric_parameters_reach_the_search():
+    def scaled(a, b, factor):
+        return factor * np.sqrt(np.square(a - b).sum())
+
+    X = CLUSTERS[:100]
+    plain = neighbors_graph(describe(X), X)
+    half = neighbors_graph(describe(X, metric=scaled, metric_params={"factor": 0.5}), X)
+    weighted = neighbors_graph(describe(X, metric="seuclidean", metric_params={"V": [4.0] * 6}), X)
+    for graph in (half, weighted):
+        np.testing.assert_allclose(graph.distances, plain.distances / 2, rtol=1e-3)

@@ -14,7 +14,7 @@ from tsne_backends.errors import (
 )
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.problem import Problem
-from tsne_backends.registry import backends, register_backend
+from tsne_backends.registry import list_backends, register_backend
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,6 @@ __all__ = [
     "UnknownBackendError",
     "UnsupportedProblemError",
     "Verdict",
-    "backends",
+    "list_backends",
     "register_backend",
 ]

@@ -32,7 +32,7 @@ from tsne_backends.display import choose_display
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
 from tsne_backends.plan import Plan, make_plan
 from tsne_backends.problem import Problem
-from tsne_backends.registry import backends, load_backend, load_backends
+from tsne_backends.registry import list_backends, load_backend, load_backends
 from tsne_backends.run import Run
 from tsne_backends.validation import (
     check_cache,
@@ -96,7 +96,7 @@ class ServerlessTSNE(
         Threads. None uses every usable core, as scikit-learn's t-SNE gradient does.
     backend : str, default="auto"
         ``"auto"``, or the name of one engine, which is then used or refused, never swapped. See
-        `tsne_backends.backends`.
+        `tsne_backends.list_backends`.
     backend_options : dict, default=None
         Options of the engine; see its documentation.
     memory : str, path or joblib.Memory, default=None
@@ -335,7 +335,7 @@ class ServerlessTSNE(
 
     def _candidates(self) -> Mapping[str, Backend]:
         """Load the backends to choose from, and refuse options that none of them has."""
-        if self.backend != "auto" and self.backend not in backends():
+        if self.backend != "auto" and self.backend not in list_backends():
             load_backend(self.backend)  # raises, with the nearest name
         candidates = load_backends()
         considered = candidates if self.backend == "auto" else {}

@@ -53,7 +53,9 @@ def _pca(X: Any, noise: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
     n_components = min(noise.shape[1], *X.shape)
     if hasattr(X, "tocsr") and n_components == min(X.shape):
-        X = X.toarray()  # the sparse solver wants fewer components than this; X is then tiny or thin
+        X = (
+            X.toarray()
+        )  # the sparse solver wants fewer components than this; X is then tiny or thin
     pca = PCA(n_components=n_components, random_state=seed).set_output(transform="default")
     with np.errstate(invalid="ignore", divide="ignore"):  # PCA divides by zero on constant data
         scores = np.asarray(pca.fit_transform(X), dtype=np.float64)

@@ -214,9 +214,7 @@ def _brute(X: NDArray[Any], k: int) -> tuple[Any, Any, str]:
     return indices, distances, "blocked brute force (exact)"
 
 
-def _hnsw(
-    X: NDArray[Any], k: int, build_threads: int, n_threads: int
-) -> tuple[Any, Any, str]:
+def _hnsw(X: NDArray[Any], k: int, build_threads: int, n_threads: int) -> tuple[Any, Any, str]:
     """Approximate search, widened until the sampled recall suffices; brute force if it never does.
 
     Building with several threads makes the graph depend on their timing, so a fixed

@@ -68,7 +68,7 @@ def register_backend(
     TypeError
         The target is neither a dotted path with a colon nor a `Backend` subclass.
     """
-    if name == "auto" or (name in backends() and not replace):
+    if name == "auto" or (name in list_backends() and not replace):
         raise ValueError(
             f'The backend name "{name}" is taken; choose another, or pass replace=True '
             "to take the place of a registered backend."
@@ -87,7 +87,7 @@ def unregister_backend(name: str) -> None:
     _registered.pop(name, None)
 
 
-def backends() -> Mapping[str, Entry]:
+def list_backends() -> Mapping[str, Entry]:
     """Return every known backend by name, read-only, in order of preference."""
     found = dict(_registered)  # what the user added by hand comes first
     found.update({name: entry for name, entry in _BUILT_IN.items() if name not in found})
@@ -101,7 +101,7 @@ def load_backend(name: str) -> Backend:
     Parameters
     ----------
     name : str
-        A name in `backends`.
+        A name in `list_backends`.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def load_backend(name: str) -> Backend:
     ImportError, AttributeError, TypeError
         The backend's module is broken.
     """
-    known = backends()
+    known = list_backends()
     if name not in known:
         raise UnknownBackendError(
             f'There is no backend "{name}". Known backends: auto, {", ".join(known)}.'
@@ -132,7 +132,7 @@ def load_backend(name: str) -> Backend:
 def load_backends() -> dict[str, Backend]:
     """Load every backend that can be loaded; warn about the others and leave them out."""
     loaded: dict[str, Backend] = {}
-    for name in backends():
+    for name in list_backends():
         try:
             loaded[name] = load_backend(name)
         except Exception as error:  # a plug-in may fail in any way; it must not take us down

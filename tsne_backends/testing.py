@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tsne_backends.backend import ESTIMATOR_PARAMETERS, Backend
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.problem import Problem
-from tsne_backends.registry import backends, load_backend
+from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Run
 
 
@@ -59,14 +59,16 @@ class BackendContract:
 
     def test_is_registered_with_an_install_hint(self) -> None:
         """Users who lack the engine must be told how to get it."""
-        assert backends()[self.name].install
+        assert list_backends()[self.name].install
         assert self.backend().name == self.name
         assert self.backend().where
 
     def test_maps_every_parameter(self) -> None:
         """No estimator parameter may be ignored silently."""
         assert set(self.backend().parameters) == set(ESTIMATOR_PARAMETERS)
-        assert all(parameter.to and parameter.how for parameter in self.backend().parameters.values())
+        assert all(
+            parameter.to and parameter.how for parameter in self.backend().parameters.values()
+        )
 
     def test_verdicts_are_sentences(self) -> None:
         """A verdict is shown to users as it is."""

@@ -182,5 +182,3 @@ def _check_distances(estimator: Any, X: Any) -> None:
             'method="exact" needs every distance and takes no sparse precomputed graph; '
             'use method="barnes_hut" or pass the dense distance matrix.'
         )
-
-

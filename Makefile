@@ -1,0 +1,40 @@
+# `make demo` and `make test` start from nothing: they make a virtual environment and fill it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench test-oldest clean
+
+$(VENV)/.plot: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[plot]"
+	touch $@
+
+$(VENV)/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $@
+
+demo: $(VENV)/.plot
+	$(BIN)/serverless-tsne demo --force
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The same suite on the oldest versions pyproject.toml allows.
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINT=tests/oldest.txt
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.cpu --quick
+	$(BIN)/python -m benchmarks.overhead --quick
+
+clean:
+	rm -rf .venv .venv-oldest build dist demo.npy demo.png

@@ -1,0 +1,192 @@
+"""How good a map is: KL divergence and neighbour preservation, from exact neighbours.
+
+These are the judges of every engine, so they share nothing with an engine's approximations: the
+neighbours are exact and the normalisation is summed pair by pair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.machine import thread_count
+from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
+from tsne_backends.problem import Problem
+
+#: Pairs handled at once; 8 bytes each, a handful of arrays.
+BLOCK_PAIRS = 4_000_000
+
+
+def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> NeighborsGraph:
+    """Find the exact k nearest neighbours of every row, to be handed to the functions below.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    k : int
+        Neighbours per row.
+    n_jobs : int, optional
+        Threads; None is every usable core.
+
+    Returns
+    -------
+    NeighborsGraph
+    """
+    # `Problem` speaks of perplexity; a third of k gives k neighbours.
+    n, d = X.shape
+    problem = Problem(n, d, perplexity=(k + 0.5) / 3, n_threads=thread_count(n_jobs))
+    return neighbors_graph(problem, X, search="exact")
+
+
+def kl_divergence(
+    X: NDArray[Any],
+    embedding: NDArray[Any],
+    perplexity: float = 30.0,
+    *,
+    graph: NeighborsGraph | None = None,
+    sample: int | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> float:
+    """Return the KL divergence between the affinities of X and of its map.
+
+    The affinities of X are Gaussian over the 3 × perplexity nearest neighbours, symmetrised and
+    normalised (van der Maaten 2014); those of the map are Student's t with
+    max(n_components - 1, 1) degrees of freedom (van der Maaten 2009).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Data; Euclidean distances are used.
+    embedding : ndarray of shape (n_samples, n_components)
+        The map.
+    perplexity : float, default=30.0
+    graph : NeighborsGraph, optional
+        Exact neighbours of X (`exact_graph`), at least 3 × perplexity of them.
+    sample : int, optional
+        Rows from which the normalisation is estimated, without bias; None sums over all pairs,
+        which takes n² operations.
+    random_state : int, default=0
+        Seed of the sample.
+    n_jobs : int, optional
+        Threads.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        The map does not fit X, or holds values that are not finite.
+    """
+    from openTSNE.affinity import joint_probabilities_nn
+
+    Y = _checked(X, embedding)
+    k = max(1, min(len(X) - 1, int(3 * perplexity)))
+    graph = graph or exact_graph(X, k, n_jobs)
+    P = joint_probabilities_nn(
+        graph.indices[:, :k], graph.distances[:, :k], [perplexity], n_jobs=thread_count(n_jobs)
+    ).tocoo()
+    freedom = max(Y.shape[1] - 1, 1)
+    Z = _normalisation(Y, freedom, sample, random_state)
+    kernel = _kernel(((Y[P.row] - Y[P.col]) ** 2).sum(axis=1), freedom)
+    positive = P.data > 0
+    p, q = P.data[positive], kernel[positive] / Z
+    return float((p * np.log(p / np.maximum(q, np.finfo(np.float64).tiny))).sum())
+
+
+def neighbor_preservation(
+    X: NDArray[Any],
+    embedding: NDArray[Any],
+    k: int = 15,
+    *,
+    graph: NeighborsGraph | None = None,
+    sample: int | None = 5_000,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> float:
+    """Return the share of each row's k nearest neighbours that stay among its k nearest on the map.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Data; Euclidean distances are used.
+    embedding : ndarray of shape (n_samples, n_components)
+        The map.
+    k : int, default=15
+    graph : NeighborsGraph, optional
+        Exact neighbours of X, at least k of them.
+    sample : int or None, default=5000
+        Rows over which the share is averaged; None takes all.
+    random_state : int, default=0
+        Seed of the sample.
+    n_jobs : int, optional
+        Threads.
+
+    Returns
+    -------
+    float
+        From 0 to 1; a random map scores k / (n_samples - 1).
+
+    Raises
+    ------
+    ValueError
+        The map does not fit X, holds values that are not finite, or k is not less than n_samples.
+    """
+    from scipy.spatial import cKDTree
+
+    Y = _checked(X, embedding)
+    if not 1 <= k < len(X):
+        raise ValueError(f"k must be from 1 to n_samples - 1 ({len(X) - 1}); it was {k}.")
+    graph = graph or exact_graph(X, k, n_jobs)
+    rows = _sample(len(X), sample, random_state)
+    _, near = cKDTree(Y).query(Y[rows], k + 1, workers=thread_count(n_jobs))
+    shares = [
+        len(np.intersect1d(graph.indices[row, :k], found[found != row][:k]))
+        for row, found in zip(rows, near, strict=True)
+    ]
+    return float(np.mean(shares)) / k
+
+
+def _checked(X: NDArray[Any], embedding: NDArray[Any]) -> NDArray[np.float64]:
+    Y = np.asarray(embedding, dtype=np.float64)
+    if Y.ndim != 2 or len(Y) != len(X):
+        raise ValueError(
+            f"The embedding must have one row for each of the {len(X)} rows of X; its shape is "
+            f"{Y.shape}."
+        )
+    if not np.isfinite(Y).all():
+        raise ValueError("The embedding holds values that are not finite; it cannot be judged.")
+    return Y
+
+
+def _kernel(squared: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:
+    if freedom == 1:
+        return 1 / (1 + squared)
+    student: NDArray[np.float64] = (1 + squared / freedom) ** (-(freedom + 1) / 2)
+    return student
+
+
+def _normalisation(
+    Y: NDArray[np.float64], freedom: int, sample: int | None, random_state: int
+) -> float:
+    """Sum the kernel over all ordered pairs of different rows, or estimate the sum."""
+    rows = _sample(len(Y), sample, random_state)
+    step = max(1, BLOCK_PAIRS // len(Y))
+    total = 0.0
+    for start in range(0, len(rows), step):
+        block = Y[rows[start : start + step]]
+        squared = np.zeros((len(block), len(Y)))
+        for axis in range(Y.shape[1]):
+            squared += (block[:, axis, None] - Y[None, :, axis]) ** 2
+        total += float(_kernel(squared, freedom).sum()) - len(block)  # less each row with itself
+    return total * len(Y) / len(rows)
+
+
+def _sample(n: int, sample: int | None, random_state: int) -> NDArray[np.int64]:
+    if sample is None or sample >= n:
+        return np.arange(n)
+    return np.random.RandomState(random_state).choice(n, sample, replace=False).astype(np.int64)

@@ -1,0 +1,242 @@
+"""The command ``serverless-tsne``: `demo`, `embed`, `backends`.
+
+Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tsne_backends import BackendError, __version__
+
+if TYPE_CHECKING:
+    from tsne_backends.estimator import ServerlessTSNE
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+#: Estimator parameters offered by ``embed``, with click's type and a line of help. Their defaults
+#: are the estimator's own.
+_PARAMETERS: dict[str, tuple[Any, str]] = {
+    "n_components": (int, "Dimensions of the map."),
+    "perplexity": (float, "Effective number of neighbours."),
+    "early_exaggeration": (float, "Attraction in the first 250 iterations."),
+    "learning_rate": (str, '"auto", or a number in scikit-learn\'s units.'),
+    "max_iter": (int, "Iterations, early exaggeration included."),
+    "n_iter_without_progress": (int, "Iterations without progress before stopping."),
+    "min_grad_norm": (float, "Gradient norm at which to stop."),
+    "metric": (str, 'Metric, or "precomputed" for a distance matrix.'),
+    "init": (click.Choice(["pca", "random"]), "Initial positions."),
+    "random_state": (int, "Seed; makes the run repeatable."),
+    "method": (click.Choice(["auto", "barnes_hut", "exact", "fft"]), "How repulsion is computed."),
+    "angle": (float, "Barnes–Hut's trade-off, 0 exact to 1 fast."),
+    "n_jobs": (int, "Threads; all cores if not given."),
+    "backend": (str, 'Engine, or "auto".'),
+}
+
+
+class _Group(click.Group):
+    """A group whose commands end bad input and interrupts with a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+        except (BackendError, ValueError, TypeError, OSError, ImportError) as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(BAD_INPUT)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="serverless-tsne")
+def main() -> None:
+    """t-SNE on the fastest engine within reach."""
+
+
+@main.command()
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path), default=Path(), help="Where to write."
+)
+@click.option("--force", is_flag=True, help="Replace demo.npy and demo.png.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
+def demo(output_dir: Path, force: bool, verbose: bool) -> None:
+    """Embed scikit-learn's 1,797 handwritten digits; write demo.npy and demo.png."""
+    from tsne_backends.files import check_output, write_embedding
+
+    _log_to_terminal(verbose)
+    coordinates, picture = output_dir / "demo.npy", output_dir / "demo.png"
+    check_output(coordinates, force=force)
+    if picture.exists() and not force:
+        raise FileExistsError(f"{picture} exists already; add --force to replace it.")
+
+    from sklearn.datasets import load_digits
+
+    from tsne_backends.estimator import ServerlessTSNE
+
+    digits = load_digits()
+    tsne = ServerlessTSNE(random_state=0, verbose=int(verbose)).fit(digits.data)
+    write_embedding(coordinates, tsne.embedding_)
+    _summarise(tsne, coordinates)
+    try:
+        from tsne_backends.plot import save_figure, scatter
+
+        figure = scatter(tsne.embedding_, digits.target, "t-SNE of 1,797 handwritten digits")
+    except ImportError:
+        click.echo('No picture: run `pip install "serverless-tsne[plot]"` for demo.png.')
+        return
+    save_figure(figure, picture)
+    click.echo(f"Wrote {picture}.")
+
+
+def _estimator_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for every row of `_PARAMETERS`, with the estimator's default."""
+    from tsne_backends.estimator import ServerlessTSNE
+
+    defaults = inspect.signature(ServerlessTSNE).parameters
+    for name, (kind, text) in reversed(_PARAMETERS.items()):
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            type=kind,
+            default=defaults[name].default,
+            show_default=defaults[name].default is not None,
+            help=text,
+        )
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
+)
+@click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
+@click.option("--key", help="Name of the array in an .npz file.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@click.option("--cache", is_flag=True, help="Keep the neighbours graph in the user's cache folder.")
+@click.option(
+    "--backend-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the engine."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
+@_estimator_options
+def embed(
+    source: Path,
+    output: Path,
+    rep: str | None,
+    key: str | None,
+    force: bool,
+    cache: bool,
+    options: tuple[str, ...],
+    verbose: bool,
+    **parameters: Any,
+) -> None:
+    """Embed the rows of INPUT and write their map.
+
+    Reads .npy, .npz (dense or sparse), .csv, .tsv, .parquet, .h5ad and .mtx; writes .npy, .npz,
+    .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]).
+    """
+    from tsne_backends.estimator import ServerlessTSNE
+    from tsne_backends.files import check_output, read_table, write_embedding
+
+    _log_to_terminal(verbose)
+    check_output(output, source, force=force)
+    parameters["learning_rate"] = _learning_rate(parameters["learning_rate"])
+    tsne = ServerlessTSNE(
+        **parameters,
+        backend_options=dict(map(_option, options)),
+        memory=_cache_folder() if cache else None,
+        verbose=int(verbose),
+    )
+    table = read_table(source, rep=rep, key=key)
+    tsne.fit(table.matrix)
+    write_embedding(output, tsne.embedding_, table.row_names, source)
+    _summarise(tsne, output)
+
+
+@main.command()
+def backends() -> None:
+    """Show each backend: usable or not, why, and how to get it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from tsne_backends.registry import list_backends, load_backend
+
+    table = Table("backend", "runs on", "usable", "why", "options", box=box.SIMPLE)
+    for name, entry in list_backends().items():
+        try:
+            backend = load_backend(name)
+            verdict = backend.available()
+            usable, why, where = verdict.ok, verdict.reason, backend.where
+            options = ", ".join(backend.options)
+        except Exception as error:  # whatever a plug-in does, the others are still shown
+            usable, why, where, options = False, f"{type(error).__name__}: {error}", "?", ""
+        if not usable and entry.install:
+            why += f" To get it: {entry.install}"
+        table.add_row(name, where, "✔ yes" if usable else "✘ no", why, options)
+    # A pipe has no width of its own; let every sentence stay whole there.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
+    from tsne_backends.registry import load_backend
+
+    rows, columns = tsne.embedding_.shape
+    where = load_backend(tsne.backend_).where
+    phases = {name: seconds for name, seconds in tsne.timings_.items() if name != "total"}
+    click.echo(
+        f"Embedded {rows} × {tsne.n_features_in_} on {where} with backend {tsne.backend_} "
+        f"({tsne.details_.get('engine', 'version unknown')}): {tsne.n_iter_} iterations, "
+        f"KL divergence {tsne.kl_divergence_:.3f}."
+    )
+    click.echo(
+        f"{tsne.timings_['total']:.2f} s: "
+        + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
+        + "."
+    )
+    click.echo(f"Wrote {output} ({rows} × {columns}).")
+
+
+def _learning_rate(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'--learning-rate must be "auto" or a number; it was "{text}".') from None
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError(f'--backend-option takes KEY=VALUE; it was "{text}".')
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _cache_folder() -> str:
+    import platformdirs
+
+    return str(platformdirs.user_cache_path("serverless-tsne") / "neighbours")
+
+
+def _log_to_terminal(verbose: bool) -> None:
+    if verbose:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("tsne_backends").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

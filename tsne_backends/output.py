@@ -1,0 +1,217 @@
+"""Writes maps to files, for the command line: whole or not at all, and never over another file.
+
+What could stop the writing is found out by `check_output` before any work starts.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.errors import did_you_mean
+from tsne_backends.files import DELIMITERS, FileFormatError, require_format
+
+WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
+#: Where the map goes in an ``.h5ad`` file: scanpy's name for it.
+OBSM_KEY = "X_tsne"
+
+
+def check_output(path: Path, *, source: Path | None = None, force: bool = False) -> None:
+    """Refuse, before any work starts, an output that `write_embedding` could not write.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written.
+    source : Path or None, default=None
+        The file the data come from.
+    force : bool, default=False
+        Allow taking the place of an existing file.
+
+    Raises
+    ------
+    FileFormatError
+        The ending is not known; or ``.h5ad`` is asked for from data that are not; or the output
+        is the input.
+    FileExistsError, FileNotFoundError, IsADirectoryError, PermissionError
+        The file is there, its folder is not, or it may not be written.
+    ImportError
+        A library for this format is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        raise FileFormatError(
+            f'A map cannot be written to "{path}", whose ending is "{suffix}"; use one of '
+            f"{', '.join(WRITABLE)}.{did_you_mean(suffix, WRITABLE)}"
+        )
+    if suffix == ".h5ad" and (source is None or source.suffix.lower() != ".h5ad"):
+        raise FileFormatError(
+            f'"{path}" would be a copy of the input with the map added to it, so the input must be '
+            "an .h5ad file too; choose another ending for the output, such as .csv or .npy."
+        )
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        if suffix != ".h5ad":
+            raise FileFormatError(
+                f'"{path}" is the input, which the map would replace; choose another output.'
+            )
+        if not force:
+            raise FileExistsError(
+                f'"{path}" is the input; pass --force to add the map to it, or choose another '
+                "output to get a copy."
+            )
+    check_replaceable(path, force=force)
+    require_format(suffix)
+
+
+def check_replaceable(path: Path, *, force: bool = False) -> None:
+    """Refuse a path whose folder is missing or closed, or where something is; see `check_output`."""
+    folder = path.parent
+    if not folder.is_dir():
+        siblings = [other.name for other in folder.parent.glob("*") if other.is_dir()]
+        raise FileNotFoundError(
+            f'The folder "{folder}" of the output "{path.name}" does not exist; create it first.'
+            f"{did_you_mean(folder.name, siblings)}"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f'The output "{path}" is a folder; name a file in it.')
+    if path.exists() and not force:
+        raise FileExistsError(
+            f'"{path}" exists already; pass --force to replace it, or choose another output.'
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f'The folder "{folder}" may not be written to; choose another for the output.'
+        )
+
+
+def write_embedding(
+    path: Path,
+    embedding: NDArray[np.float32],
+    *,
+    row_ids: Sequence[str] | None = None,
+    source: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write a map, whole or not at all.
+
+    Columns are named tsne1, tsne2 and so on; row names come first, in a column ``id``, in formats
+    that hold names. ``.h5ad`` becomes a copy of the source with ``obsm["X_tsne"]`` added.
+
+    Parameters
+    ----------
+    path : Path
+        A file whose ending is in `WRITABLE`.
+    embedding : ndarray of shape (n_samples, n_components), float32
+        The map.
+    row_ids : sequence of str of length n_samples or None, default=None
+        Names of the rows.
+    source : Path or None, default=None
+        The file the data come from; needed for ``.h5ad``.
+    force : bool, default=False
+        Allow taking the place of an existing file.
+
+    Raises
+    ------
+    FileFormatError, ImportError, OSError
+        As in `check_output`, or writing failed; an existing file is then untouched.
+    """
+    check_output(path, source=source, force=force)
+    suffix = path.suffix.lower()
+    columns = [f"tsne{number}" for number in range(1, embedding.shape[1] + 1)]
+    with whole_file(path) as temporary:
+        if suffix in DELIMITERS:
+            _write_text(temporary, embedding, columns, row_ids, DELIMITERS[suffix])
+        elif suffix == ".parquet":
+            _write_parquet(temporary, embedding, columns, row_ids)
+        elif suffix == ".h5ad":
+            assert source is not None  # by check_output
+            _write_h5ad(temporary, embedding, source)
+        else:
+            # A handle, because numpy appends its own ending to a name it does not like.
+            with open(temporary, "wb") as file:
+                if suffix == ".npy":
+                    np.save(file, embedding, allow_pickle=False)
+                else:
+                    names = {} if row_ids is None else {"row_ids": np.array(row_ids, dtype=str)}
+                    np.savez(file, embedding=embedding, **names)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes the place of ``path`` only if all goes well.
+
+    Parameters
+    ----------
+    path : Path
+        The file to appear; a link stays a link, and what it points to is replaced.
+
+    Yields
+    ------
+    Path
+        To be written to: a new name in the same folder, with the same ending. It is removed on
+        any failure, Ctrl-C included.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".tsne-{secrets.token_hex(8)}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_text(
+    path: Path,
+    embedding: NDArray[np.float32],
+    columns: list[str],
+    row_ids: Sequence[str] | None,
+    delimiter: str,
+) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns if row_ids is None else ["id", *columns])
+        # str() of a numpy number is the shortest text that reads back as the same float32.
+        rows: Iterator[list[str]] = (list(map(str, row)) for row in embedding)
+        if row_ids is not None:
+            rows = ([name, *row] for name, row in zip(row_ids, rows, strict=True))
+        writer.writerows(rows)
+
+
+def _write_parquet(
+    path: Path,
+    embedding: NDArray[np.float32],
+    columns: list[str],
+    row_ids: Sequence[str] | None,
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    names: dict[str, Any] = {} if row_ids is None else {"id": pyarrow.array(row_ids)}
+    # Arrow takes columns of memory that lie together.
+    values = dict(zip(columns, np.ascontiguousarray(embedding.T), strict=True))
+    pyarrow.parquet.write_table(pyarrow.table({**names, **values}), path)
+
+
+def _write_h5ad(path: Path, embedding: NDArray[np.float32], source: Path) -> None:
+    import h5py
+    from anndata.io import write_elem
+
+    # A copy of the file, not of what anndata makes of it, keeps layout and compression.
+    shutil.copyfile(source, path)
+    with h5py.File(path, "r+") as file:
+        if "obsm" not in file:
+            write_elem(file, "obsm", {})
+        write_elem(file["obsm"], OBSM_KEY, embedding)

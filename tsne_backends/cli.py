@@ -9,6 +9,8 @@ import inspect
 import json
 import logging
 import sys
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +49,13 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
-        except (BackendError, ValueError, TypeError, OSError, ImportError) as error:
+        except (BackendError, ValueError, TypeError, OSError, ImportError, MemoryError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(BAD_INPUT)
 
@@ -70,13 +74,12 @@ def main() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
 def demo(output_dir: Path, force: bool, verbose: bool) -> None:
     """Embed scikit-learn's 1,797 handwritten digits; write demo.npy and demo.png."""
-    from tsne_backends.files import check_output, write_embedding
+    from tsne_backends.files import check_output, check_replaceable, write_embedding
 
     _log_to_terminal(verbose)
     coordinates, picture = output_dir / "demo.npy", output_dir / "demo.png"
     check_output(coordinates, force=force)
-    if picture.exists() and not force:
-        raise FileExistsError(f"{picture} exists already; add --force to replace it.")
+    check_replaceable(picture, force=force)
 
     from sklearn.datasets import load_digits
 
@@ -147,6 +150,8 @@ def embed(
     """
     from tsne_backends.estimator import ServerlessTSNE
     from tsne_backends.files import check_output, read_table, write_embedding
+    from tsne_backends.registry import load_backend
+    from tsne_backends.validation import check_metric
 
     _log_to_terminal(verbose)
     check_output(output, source, force=force)
@@ -157,9 +162,17 @@ def embed(
         memory=_cache_folder() if cache else None,
         verbose=int(verbose),
     )
+    # Reading can take minutes, so what can be refused without the data is refused first.
+    tsne._validate_params()
+    check_metric(tsne.metric)
+    if tsne.backend != "auto":
+        load_backend(tsne.backend)
+    started = time.perf_counter()
     table = read_table(source, rep=rep, key=key)
+    reading = time.perf_counter() - started
     tsne.fit(table.matrix)
     write_embedding(output, tsne.embedding_, table.row_names, source)
+    click.echo(f"Read {source} in {reading:.2f} s.")
     _summarise(tsne, output)
 
 
@@ -168,6 +181,7 @@ def backends() -> None:
     """Show each backend: usable or not, why, and how to get it."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tsne_backends.registry import list_backends, load_backend
@@ -178,12 +192,17 @@ def backends() -> None:
             backend = load_backend(name)
             verdict = backend.available()
             usable, why, where = verdict.ok, verdict.reason, backend.where
-            options = ", ".join(backend.options)
+            options = "\n".join(
+                f"{key} = {option.default}: {option.meaning}"
+                for key, option in backend.options.items()
+            )
         except Exception as error:  # whatever a plug-in does, the others are still shown
             usable, why, where, options = False, f"{type(error).__name__}: {error}", "?", ""
         if not usable and entry.install:
             why += f" To get it: {entry.install}"
-        table.add_row(name, where, "✔ yes" if usable else "✘ no", why, options)
+        # Unescaped, rich would take the "[cuml]" of an install command for its own markup.
+        cells = (name, where, "✔ yes" if usable else "✘ no", why, options)
+        table.add_row(*map(escape, cells))
     # A pipe has no width of its own; let every sentence stay whole there.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
@@ -197,8 +216,12 @@ def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
     click.echo(
         f"Embedded {rows} × {tsne.n_features_in_} on {where} with backend {tsne.backend_} "
         f"({tsne.details_.get('engine', 'version unknown')}): {tsne.n_iter_} iterations, "
-        f"KL divergence {tsne.kl_divergence_:.3f}."
+        f"KL divergence {tsne.kl_divergence_:.3f} nats."
     )
+    for name, value in tsne.details_.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{part} {choice}" for part, choice in value.items())
+        click.echo(f"  {name}: {value}")
     click.echo(
         f"{tsne.timings_['total']:.2f} s: "
         + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
@@ -230,6 +253,11 @@ def _cache_folder() -> str:
     import platformdirs
 
     return str(platformdirs.user_cache_path("serverless-tsne") / "neighbours")
+
+
+def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
+    """Print a warning as a sentence; the line of our source it came from tells a user nothing."""
+    click.echo(f"Warning: {message}", err=True)
 
 
 def _log_to_terminal(verbose: bool) -> None:

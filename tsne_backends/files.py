@@ -1,27 +1,32 @@
-"""Reading data matrices and writing maps, for the command line.
+"""Reads data matrices and writes maps, for the command line.
 
 Nothing here unpickles. An output file appears whole or not at all; what stands in the way of
-writing it is found out before any work starts.
+writing it is found out before any work starts. How each format is read is in ``readers``.
 """
 
 from __future__ import annotations
 
 import csv
 import importlib
-import itertools
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsne_backends.errors import BackendError, did_you_mean
 
-OBSM_KEY = "X_tsne"  # where scanpy keeps and looks for a t-SNE map
+READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
+WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+#: Where scanpy keeps and looks for a t-SNE map.
+OBSM_KEY = "X_tsne"
 
 
 class FileFormatError(BackendError, ValueError):
@@ -34,7 +39,8 @@ class Table:
 
     Attributes
     ----------
-    matrix : ndarray or sparse matrix of shape (n_samples, n_features)
+    matrix : ndarray or CSR matrix of shape (n_samples, n_features)
+        Real numbers in the precision of the file; text tables give float64.
     row_names : tuple of str or None
         One per row.
     """
@@ -44,17 +50,17 @@ class Table:
 
 
 def read_table(path: Path, *, rep: str | None = None, key: str | None = None) -> Table:
-    """Read a data matrix.
+    """Read a data matrix; rows are samples.
 
     Parameters
     ----------
     path : Path
         ``.npy``, ``.npz`` (dense, or SciPy sparse), ``.csv``, ``.tsv``, ``.parquet``, ``.h5ad`` or
         ``.mtx``.
-    rep : str, optional
+    rep : str or None, default=None
         For ``.h5ad``: the key in ``obsm`` to read instead of ``X``, which is then not loaded.
-    key : str, optional
-        For ``.npz``: the name of the array, where there are several.
+    key : str or None, default=None
+        For ``.npz``: the name of the array, where several have two dimensions.
 
     Returns
     -------
@@ -62,263 +68,256 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
     FileFormatError
-        The ending is not known, or the file does not hold what its ending says.
+        The ending is not known, the file is damaged, or it holds no data matrix.
+    ImportError
+        A library for this format is not installed.
+    OSError
+        There is no such file, or it may not be read.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; check the path.")
-    reader = _READERS.get(_known_suffix(path, _READERS, "read"))
-    for given, option, suffix in ((rep, "--rep", ".h5ad"), (key, "--key", ".npz")):
-        if given is not None and path.suffix.lower() != suffix:
-            raise FileFormatError(f"{option} is for {suffix} files; {path.name} is none.")
-    assert reader is not None
-    try:
-        return reader(path, rep or key)
-    except (FileFormatError, ImportError):
-        raise
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    from tsne_backends.readers import read
+
+    suffix = path.suffix.lower()
+    if suffix not in READABLE:
+        packed = suffix in (".gz", ".bz2", ".xz", ".zip")
         raise FileFormatError(
-            f"{path.name} could not be read as {path.suffix}: {error}. Check that the file is "
-            "complete and its ending right."
-        ) from error
+            f'The ending "{suffix}" of "{path}" is not one that can be read; use one of '
+            f"{', '.join(READABLE)}."
+            + (" Unpack the file first." if packed else did_you_mean(suffix, READABLE))
+        )
+    for option, value, wanted in (("--rep", rep, ".h5ad"), ("--key", key, ".npz")):
+        if value is not None and suffix != wanted:
+            raise FileFormatError(
+                f'{option} chooses a part of an {wanted} file, which "{path}" is not; leave it out.'
+            )
+    if not path.exists():
+        siblings = [other.name for other in path.parent.glob("*")]
+        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
+    path.open("rb").close()  # raises, in the system's words, for a folder or a file that is closed
+    require_format(suffix)
+    return read(path, rep, key)
 
 
 def check_output(path: Path, source: Path | None = None, *, force: bool = False) -> None:
-    """Refuse an output that could not be written, before any work starts.
+    """Refuse, before any work starts, an output that `write_embedding` could not write.
 
     Parameters
     ----------
     path : Path
         The file to be written.
-    source : Path, optional
-        The input file.
+    source : Path or None, default=None
+        The file the data come from.
     force : bool, default=False
-        Allow replacing an existing file.
+        Allow taking the place of an existing file.
 
     Raises
     ------
-    FileExistsError
-        The file exists and ``force`` is not set.
-    FileNotFoundError
-        Its folder does not exist.
     FileFormatError
-        The ending is not known, or does not go with the input.
+        The ending is not known; or ``.h5ad`` is asked for from data that are not; or the output
+        is the input.
+    FileExistsError, FileNotFoundError, IsADirectoryError, PermissionError
+        The file is there, its folder is not, or it may not be written.
+    ImportError
+        A library for this format is not installed.
     """
-    suffix = _known_suffix(path, _WRITERS, "written")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
-    if path.is_dir():
-        raise FileFormatError(f"{path} is a folder; give the name of a file.")
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        raise FileFormatError(
+            f'A map cannot be written to "{path}", whose ending is "{suffix}"; use one of '
+            f"{', '.join(WRITABLE)}.{did_you_mean(suffix, WRITABLE)}"
+        )
     if suffix == ".h5ad" and (source is None or source.suffix.lower() != ".h5ad"):
         raise FileFormatError(
-            f"{path.name} would be a copy of the input with the map added, so the input must be "
-            ".h5ad too; choose .npy or .csv instead."
+            f'"{path}" would be a copy of the input with the map added to it, so the input must be '
+            "an .h5ad file too; choose another ending for the output, such as .csv or .npy."
         )
-    same = source is not None and path.exists() and path.samefile(source)
-    if same and suffix != ".h5ad":
-        raise FileFormatError(f"{path} is the input itself; choose another output file.")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        if suffix != ".h5ad":
+            raise FileFormatError(
+                f'"{path}" is the input, which the map would replace; choose another output.'
+            )
+        if not force:
+            raise FileExistsError(
+                f'"{path}" is the input; pass --force to add the map to it, or choose another '
+                "output to get a copy."
+            )
+    check_replaceable(path, force=force)
+    require_format(suffix)
+
+
+def check_replaceable(path: Path, *, force: bool = False) -> None:
+    """Refuse a path that is taken, or whose folder is missing or closed; see `check_output`."""
+    folder = path.parent
+    if not folder.is_dir():
+        siblings = [other.name for other in folder.parent.glob("*") if other.is_dir()]
+        raise FileNotFoundError(
+            f'The folder "{folder}" of the output "{path.name}" does not exist; create it first.'
+            f"{did_you_mean(folder.name, siblings)}"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f'The output "{path}" is a folder; name a file in it.')
     if path.exists() and not force:
-        raise FileExistsError(f"{path} exists already; add --force to replace it.")
+        raise FileExistsError(
+            f'"{path}" exists already; pass --force to replace it, or choose another output.'
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f'The folder "{folder}" may not be written to; choose another for the output.'
+        )
 
 
 def write_embedding(
     path: Path,
     embedding: NDArray[np.float32],
-    row_names: tuple[str, ...] | None = None,
+    row_names: Sequence[str] | None = None,
     source: Path | None = None,
 ) -> None:
-    """Write a map; the file appears whole or not at all.
+    """Write a map, whole or not at all.
+
+    Columns are named tsne1, tsne2 and so on; row names come first, in a column ``id``, in formats
+    that hold names. ``.h5ad`` becomes a copy of the source with ``obsm["X_tsne"]`` added.
 
     Parameters
     ----------
     path : Path
-        ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``, or ``.h5ad``: a copy of ``source``
-        with the map in ``obsm["X_tsne"]``.
+        A file whose ending is in `WRITABLE`.
     embedding : ndarray of shape (n_samples, n_components), float32
-    row_names : tuple of str, optional
-        Written as a first column ``id`` where the format has columns.
-    source : Path, optional
-        The input file.
+        The map.
+    row_names : sequence of str of length n_samples or None, default=None
+        Names of the rows.
+    source : Path or None, default=None
+        The file the data come from; needed for ``.h5ad``.
 
     Raises
     ------
-    FileFormatError
-        The ending is not known.
-    OSError
-        The file cannot be written; an existing one is untouched.
+    FileFormatError, ImportError, OSError
+        Writing failed; an existing file, which `check_output` would have refused, is untouched.
     """
-    writer = _WRITERS[_known_suffix(path, _WRITERS, "written")]
-    with whole_or_not_at_all(path) as unfinished:
-        writer(unfinished, embedding, row_names, source)
+    check_output(path, source, force=True)
+    suffix = path.suffix.lower()
+    columns = [f"tsne{number}" for number in range(1, embedding.shape[1] + 1)]
+    with whole_or_not_at_all(path) as temporary:
+        if suffix in DELIMITERS:
+            _write_text(temporary, embedding, columns, row_names, DELIMITERS[suffix])
+        elif suffix == ".parquet":
+            _write_parquet(temporary, embedding, columns, row_names)
+        elif suffix == ".h5ad":
+            assert source is not None  # by check_output
+            _write_h5ad(temporary, embedding, source)
+        else:
+            # A handle, because numpy appends its own ending to a name it does not like.
+            with open(temporary, "wb") as file:
+                if suffix == ".npy":
+                    np.save(file, embedding, allow_pickle=False)
+                else:
+                    names = (
+                        {} if row_names is None else {"row_names": np.array(row_names, dtype=str)}
+                    )
+                    arrays: dict[str, Any] = {"embedding": embedding, **names}
+                    np.savez(file, **arrays)
 
 
 @contextmanager
 def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``, which takes its place only if nothing goes wrong.
+    """Give a temporary path that takes the place of ``path`` only if all goes well.
 
     Parameters
     ----------
     path : Path
-        The file to appear. An existing one stays as it is until then.
+        The file to appear; a link stays a link, and what it points to is replaced.
+
+    Yields
+    ------
+    Path
+        To be written to: a new name in the same folder, with the same ending. It is removed on
+        any failure, Ctrl-C included.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=path.suffix)
-    os.close(handle)
-    unfinished = Path(name)
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".tsne-{secrets.token_hex(8)}{path.suffix}")
     try:
-        yield unfinished
-        with unfinished.open("rb+") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes a private file; the result gets the permissions any new file would.
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)
-        unfinished.replace(path)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _known_suffix(path: Path, table: dict[str, Any], verb: str) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in table:
-        raise FileFormatError(
-            f'Files ending in "{suffix}" cannot be {verb} ({path.name}); known endings: '
-            f"{', '.join(table)}.{did_you_mean(suffix, table)}"
-        )
-    return suffix
+def require_format(suffix: str) -> None:
+    """Raise ImportError, with the command to run, where a format's library is not installed."""
+    if suffix == ".h5ad":
+        import_optional("anndata", "anndata", "Files of .h5ad")
+    elif suffix == ".parquet":
+        import_optional("pyarrow.parquet", "parquet", "Files of .parquet")
 
 
-def _need(module: str, extra: str) -> Any:
+def import_optional(module: str, extra: str, purpose: str) -> Any:
+    """Import a library that is not always installed.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name.
+    extra : str
+        The extra of this package that installs it.
+    purpose : str
+        What needs it, in the plural, for the message.
+
+    Raises
+    ------
+    ImportError
+        It is not installed; the message holds the command that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise FileFormatError(
-            f"This file format needs {module.partition('.')[0]}, which is not installed; run "
+        raise ImportError(
+            f"{purpose} need {module.partition('.')[0]}, which cannot be imported ({error}); run "
             f'`pip install "serverless-tsne[{extra}]"`.'
         ) from error
 
 
-def _read_npy(path: Path, _: str | None) -> Table:
-    return Table(np.load(path, allow_pickle=False))
+def _write_text(
+    path: Path,
+    embedding: NDArray[np.float32],
+    columns: list[str],
+    row_names: Sequence[str] | None,
+    delimiter: str,
+) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns if row_names is None else ["id", *columns])
+        # str() of a numpy number is the shortest text that reads back as the same float32.
+        rows: Iterator[list[str]] = (list(map(str, row)) for row in embedding)
+        if row_names is not None:
+            rows = ([name, *row] for name, row in zip(row_names, rows, strict=True))
+        writer.writerows(rows)
 
 
-def _read_npz(path: Path, key: str | None) -> Table:
-    with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        if {"format", "shape", "data"} <= set(names):
-            from scipy.sparse import load_npz
-
-            return Table(load_npz(path))
-        if key is None and len(names) != 1:
-            raise FileFormatError(
-                f"{path.name} holds several arrays ({', '.join(names)}); choose one with --key."
-            )
-        name = key if key is not None else names[0]
-        if name not in names:
-            raise FileFormatError(
-                f'{path.name} holds no array "{name}", only: {", ".join(names)}.'
-                f"{did_you_mean(name, names)}"
-            )
-        return Table(archive[name])
-
-
-def _read_mtx(path: Path, _: str | None) -> Table:
-    from scipy.io import mmread
-
-    matrix = mmread(path)
-    return Table(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix)
-
-
-def _read_text(path: Path, _: str | None) -> Table:
-    layout: dict[str, Any] = {
-        "delimiter": "\t" if path.suffix.lower() == ".tsv" else ",",
-        "encoding": "utf-8-sig",
-        "quotechar": '"',
-        "comments": None,
-    }
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        head = list(itertools.islice(csv.reader(file, delimiter=layout["delimiter"]), 2))
-    if not head:
-        raise FileFormatError(f"{path.name} is empty.")
-    has_header = not any(_is_number(cell) for cell in head[0][1:] or head[0])
-    if has_header and len(head) < 2:
-        raise FileFormatError(f"{path.name} holds no rows of numbers.")
-    layout["skiprows"] = int(has_header)
-    row = head[-1]
-    first = 0 if _is_number(row[0]) else 1
-    text = [number for number, cell in enumerate(row) if number >= first and not _is_number(cell)]
-    if text or len(row) == first:
-        which = f'column "{head[0][text[0]]}"' if text else "every column"
-        raise FileFormatError(
-            f"In {path.name}, {which} holds text. Only the first column may, as the names of the "
-            "rows; remove the others."
-        )
-    matrix = np.loadtxt(path, usecols=range(first, len(row)), ndmin=2, **layout)
-    if not first:
-        return Table(matrix)
-    return Table(matrix, tuple(np.loadtxt(path, usecols=0, dtype=str, ndmin=1, **layout).tolist()))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_parquet(path: Path) -> DataFile:
+def _write_parquet(
+    path: Path,
+    embedding: NDArray[np.float32],
+    columns: list[str],
+    row_names: Sequence[str] | None,
+) -> None:
+    import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(path)
-    metadata = table.schema.pandas_metadata or {}
-    index = [name for name in metadata.get("index_columns", []) if isinstance(name, str)]
-    if not index and table.num_columns and _is_text(table.schema.types[0]):
-        index = table.column_names[:1]
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if name in index:
-            continue
-        if not _is_number(column.type):
-            raise text_column(path, name, f"values of type {column.type}")
-        if column.null_count:
-            raise missing_value(path, name, f"in {column.null_count} rows")
-        columns.append(column.to_numpy())
-    if not columns:
-        raise FileFormatError(f'"{path}" has no column of numbers to embed.')
-    ids = tuple(map(str, table.column(index[0]).to_pylist())) if len(index) == 1 else None
-    return DataFile(np.column_stack(columns), ids)
+    names: dict[str, Any] = {} if row_names is None else {"id": pyarrow.array(row_names)}
+    # Arrow takes columns of memory that lie together.
+    values = dict(zip(columns, np.ascontiguousarray(embedding.T), strict=True))
+    pyarrow.parquet.write_table(pyarrow.table({**names, **values}), path)
 
 
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
+def _write_h5ad(path: Path, embedding: NDArray[np.float32], source: Path) -> None:
+    import h5py
+    from anndata.io import write_elem
 
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    return bool(types.is_string(value) or types.is_large_string(value))
-
-
-def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def text_column(path: Path, column: str, what: str) -> FileFormatError:
-    """Return the error for a column that t-SNE cannot use, naming it."""
-    return FileFormatError(
-        f'Column "{column}" of "{path}" holds {what}, but t-SNE needs numbers: remove the column or '
-        "encode it as numbers. Row names belong in the first column, under an empty header."
-    )
-
-
-def missing_value(path: Path, column: str, where: str) -> FileFormatError:
-    """Return the error for a value that is not there, naming the column and the place."""
-    return FileFormatError(
-        f'Column "{column}" of "{path}" has no value {where}: fill in the missing values, or remove '
-        "the rows or the column."
-    )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names) or "nothing else"
+    # A copy of the file, not of what anndata makes of it, keeps layout and compression.
+    shutil.copyfile(source, path)
+    with h5py.File(path, "r+") as file:
+        if "obsm" not in file:
+            write_elem(file, "obsm", {})
+        write_elem(file["obsm"], OBSM_KEY, embedding)

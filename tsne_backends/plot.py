@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tsne_backends.errors import did_you_mean
-from tsne_backends.files import FileFormatError, import_optional
-from tsne_backends.output import whole_file
+from tsne_backends.files import FileFormatError, import_optional, whole_or_not_at_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +125,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
             f'A picture cannot be written to "{path}", whose ending is "{path.suffix}"; use one of '
             f"{', '.join(f'.{name}' for name in sorted(known))}.{did_you_mean(kind, known)}"
         )
-    with whole_file(path) as temporary:
+    with whole_or_not_at_all(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)
 
 
@@ -151,13 +150,12 @@ def _draw(axes: Axes, points: NDArray[Any], labels: NDArray[Any] | None) -> None
         "rasterized": n_samples > 5_000,
     }
     if labels is None:
-        axes.scatter(*points.T, color=PALETTE[0], **style)
+        axes.scatter(*_xy(points), color=PALETTE[0], **style)
     elif labels.dtype.kind == "f":
         finite = np.isfinite(labels)
-        axes.scatter(*points[~finite].T, color="lightgrey", **style)
-        drawn = axes.scatter(*points[finite].T, c=labels[finite], cmap="viridis", **style)
-        bar = axes.get_figure(root=True).colorbar(drawn, ax=axes)  # type: ignore[union-attr]
-        bar.solids.set_alpha(1)
+        axes.scatter(*_xy(points[~finite]), color="lightgrey", **style)
+        drawn = axes.scatter(*_xy(points[finite]), c=labels[finite], cmap="viridis", **style)
+        axes.figure.colorbar(drawn, ax=axes)
     else:
         _draw_categories(axes, points, labels, style)
 
@@ -177,7 +175,7 @@ def _draw_categories(
     shapes = codes // len(PALETTE)
     for number in range(math.ceil(len(names) / len(PALETTE))):
         chosen = shapes == number
-        axes.scatter(*points[chosen].T, c=colours[chosen], marker=MARKERS[number], **style)
+        axes.scatter(*_xy(points[chosen]), c=colours[chosen], marker=MARKERS[number], **style)
     handles = [
         Line2D(
             [],
@@ -189,9 +187,13 @@ def _draw_categories(
         )
         for code, name in enumerate(names)
     ]
-    axes.get_figure(root=True).legend(  # type: ignore[union-attr]
+    axes.figure.legend(
         handles=handles,
         loc="outside right upper",
         frameon=False,
         ncols=math.ceil(len(names) / LEGEND_ROWS),
     )
+
+
+def _xy(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return points[:, 0], points[:, 1]

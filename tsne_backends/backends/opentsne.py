@@ -22,13 +22,13 @@ from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
 from tsne_backends.stopping import ProgressCheck
 
-# Seconds per iteration, openTSNE 1.0.4 on 2 cores of an AMD EPYC (Zen 4), 10-D mixture, n = 5,000
+# Seconds per iteration, openTSNE 1.0.4 on 2 cores of an AMD EPYC (Zen 4), 10-D mixture, n = 300
 # to 20,000. Only their ratio matters, and that only near the crossover, where both are equal.
 #: Barnes–Hut, angle 0.5: this × n × log2(n) / threads.
 BARNES_HUT_SECONDS = 4.4e-7
 #: FFT: openTSNE runs it on one thread. A part for the grid, and a part per point.
-FFT_GRID_SECONDS = {"early exaggeration": 5e-4, "main": 3.6e-2}
-FFT_POINT_SECONDS = {"early exaggeration": 5.5e-7, "main": 1.1e-6}
+FFT_GRID_SECONDS = {"early exaggeration": 1.1e-3, "main": 3.6e-2}
+FFT_POINT_SECONDS = {"early exaggeration": 4.8e-7, "main": 1.1e-6}
 #: Barnes–Hut's cost falls with the angle as this power (measured from 0.5 to 0.7: 28.0 to 20.8 s).
 BARNES_HUT_ANGLE_POWER = -0.9
 

@@ -1,0 +1,161 @@
+"""The one harness: a process per run, alternating order, quality measured outside the clock."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import data
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def run_in_process(module: str, job: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Run one job in a fresh Python process.
+
+    Parameters
+    ----------
+    module : str
+        Module whose ``ENGINES[job["engine"]]`` is a function of X and returns
+        ``(embedding, facts)``.
+    job : dict
+        ``engine``, ``data``, ``n`` and ``seed``.
+
+    Returns
+    -------
+    facts : dict
+        ``seconds`` and ``peak_mb`` (growth of resident memory during the fit), and what the engine
+        adds.
+    embedding : ndarray
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = os.path.join(folder, "embedding.npy")
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.harness", module, json.dumps(job), target],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"The benchmark run {job} failed:\n{done.stderr[-2000:]}")
+        return json.loads(done.stdout.splitlines()[-1]), np.load(target)
+
+
+def _run_here(module: str, job: dict[str, Any], target: str) -> None:
+    """Run one job in this process and print its facts; see `run_in_process`."""
+    import importlib
+
+    engines: dict[str, Callable[..., Any]] = importlib.import_module(module).ENGINES
+    X = data.load(job["data"], job["n"], job.get("seed", 0))
+    # Imports are not what is compared: a first, tiny fit pays for them.
+    engines[job["engine"]](data.load("digits", 120))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    embedding, facts = engines[job["engine"]](X)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    np.save(target, embedding)
+    print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak / 1024, 1), **facts}))
+
+
+def alternate(engines: Sequence[str], repeats: int) -> Iterable[tuple[int, str]]:
+    """Yield (repeat, engine) as A B C, A B C, … so that a slow spell hits every engine."""
+    for repeat in range(repeats):
+        for engine in engines:
+            yield repeat, engine
+
+
+def machine() -> dict[str, Any]:
+    """Describe where the figures were measured; no host name, no path."""
+    import joblib
+    import openTSNE
+    import scipy
+    import sklearn
+
+    import tsne_backends
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    return {
+        "processor": model,
+        "usable_cores": joblib.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "openTSNE": openTSNE.__version__,
+        "serverless-tsne": tsne_backends.__version__,
+        "commit": commit,
+        "date": datetime.now(UTC).date().isoformat(),
+        "note": "shared machine: compare figures only within one table",
+    }
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write all rows so far, whole or not at all, so that a stopped benchmark keeps what it has."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(path)
+
+
+def write_machine(path: Path) -> None:
+    """Write the description of this machine beside the results."""
+    path.write_text(json.dumps(machine(), indent=2) + "\n", encoding="utf-8")
+
+
+def medians(
+    rows: Sequence[dict[str, Any]], by: Sequence[str], values: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Group rows by some columns and take the median of others over the repeats."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    return [
+        dict(zip(by, key, strict=True))
+        | {value: statistics.median(float(row[value]) for row in group) for value in values}
+        | {"repeats": len(group)}
+        for key, group in groups.items()
+    ]
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Render rows as a Markdown table."""
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    _run_here(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])

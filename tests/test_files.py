@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 import scipy.sparse
 
+from tsne_backends.errors import FileFormatError
 from tsne_backends.files import (
-    FileFormatError,
     check_output,
     import_optional,
     read_table,

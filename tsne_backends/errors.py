@@ -33,6 +33,10 @@ class EmbeddingError(BackendError, FloatingPointError):
     """The optimisation ended in coordinates that are not finite."""
 
 
+class FileFormatError(BackendError, ValueError):
+    """A file cannot be read or written as asked."""
+
+
 class BackendWarning(UserWarning):
     """A backend was skipped: a broken plug-in, or one that could not start under ``auto``."""
 

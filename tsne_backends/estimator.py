@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -21,24 +19,20 @@ from sklearn.base import (
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from tsne_backends.backend import Backend, Embedding
 from tsne_backends.callbacks import (
     CallbackSupportMixin,
     check_callbacks,
     protocol_callback,
     with_callbacks,
 )
+from tsne_backends.dispatch import backends_for, check_finite, run_first_that_starts
 from tsne_backends.display import choose_display
-from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
-from tsne_backends.plan import Plan, make_plan
-from tsne_backends.problem import Problem
-from tsne_backends.registry import list_backends, load_backend, load_backends
+from tsne_backends.plan import make_plan
 from tsne_backends.run import Run
 from tsne_backends.validation import (
     check_cache,
     check_init,
     check_new_data,
-    check_options,
     check_training_data,
     describe,
     safe_scale,
@@ -271,7 +265,7 @@ class ServerlessTSNE(
         if scale != 1.0:
             X = X / X.dtype.type(scale)
         problem = describe(self, X)
-        candidates = self._candidates()
+        candidates = backends_for(self.backend, problem.options)
         plan = make_plan(problem, candidates, self.backend)
         logger.info(plan.sentence())
 
@@ -279,10 +273,10 @@ class ServerlessTSNE(
         display = choose_display(self.verbose, problem.max_iter)
         run = Run([*callbacks, *protocol], display, memory, initial)
         try:
-            name, embedding = _run_first_that_starts(plan, candidates, problem, X, run)
+            name, embedding = run_first_that_starts(plan, candidates, problem, X, run)
         finally:
             display.close()
-        _check_finite(embedding, name, problem)
+        check_finite(embedding, name, problem)
 
         self.embedding_ = embedding.coordinates
         self.kl_divergence_ = embedding.kl_divergence
@@ -333,19 +327,6 @@ class ServerlessTSNE(
             return self.embedding_.copy()
         return place(self._problem, self._fit_X, self.embedding_, X)
 
-    def _candidates(self) -> Mapping[str, Backend]:
-        """Load the backends to choose from, and refuse options that none of them has."""
-        if self.backend != "auto" and self.backend not in list_backends():
-            load_backend(self.backend)  # raises, with the nearest name
-        candidates = load_backends()
-        considered = candidates if self.backend == "auto" else {}
-        if self.backend in candidates:
-            considered = {self.backend: candidates[self.backend]}
-        elif self.backend != "auto":
-            load_backend(self.backend)  # raises what is wrong with the plug-in
-        check_options(self.backend_options or {}, considered)
-        return candidates
-
     @property
     def _n_features_out(self) -> int:
         return int(self.embedding_.shape[1])
@@ -356,34 +337,6 @@ class ServerlessTSNE(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # the map is float32 whatever X is
         return tags
-
-
-def _run_first_that_starts(
-    plan: Plan, candidates: Mapping[str, Backend], problem: Problem, X: Any, run: Run
-) -> tuple[str, Embedding]:
-    """Run the plan's backends in order until one starts; only ``auto`` has more than one."""
-    *others, last = plan.order
-    for name in others:
-        try:
-            return name, candidates[name].embed(problem, X, run)
-        except BackendUnavailableError as error:
-            run.timings.clear()
-            warnings.warn(
-                f'The backend "{name}" could not start ({error}); going on with the next one.',
-                BackendWarning,
-                stacklevel=2,
-            )
-    return last, candidates[last].embed(problem, X, run)
-
-
-def _check_finite(embedding: Embedding, name: str, problem: Problem) -> None:
-    if np.isfinite(embedding.coordinates).all():
-        return
-    rate = problem.phases[0].learning_rate
-    raise EmbeddingError(
-        f'The optimisation on backend "{name}" diverged: some coordinates are not finite. The '
-        f"learning rate was {rate:g}; try a smaller one, or learning_rate='auto'."
-    )
 
 
 def _equal(a: Any, b: Any) -> bool:

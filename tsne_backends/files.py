@@ -13,40 +13,19 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.errors import BackendError, did_you_mean
+from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.readers import DELIMITERS, Table, read
 
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 #: Where scanpy keeps and looks for a t-SNE map.
 OBSM_KEY = "X_tsne"
-
-
-class FileFormatError(BackendError, ValueError):
-    """A file cannot be read or written as asked."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A data matrix and, where the file names its rows, the names.
-
-    Attributes
-    ----------
-    matrix : ndarray or CSR matrix of shape (n_samples, n_features)
-        Real numbers in the precision of the file; text tables give float64.
-    row_names : tuple of str or None
-        One per row.
-    """
-
-    matrix: Any
-    row_names: tuple[str, ...] | None = None
 
 
 def read_table(path: Path, *, rep: str | None = None, key: str | None = None) -> Table:
@@ -75,8 +54,6 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
     OSError
         There is no such file, or it may not be read.
     """
-    from tsne_backends.readers import read
-
     suffix = path.suffix.lower()
     if suffix not in READABLE:
         packed = suffix in (".gz", ".bz2", ".xz", ".zip")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tsne_backends.errors import did_you_mean
-from tsne_backends.files import FileFormatError, import_optional, whole_or_not_at_all
+from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.files import import_optional, whole_or_not_at_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

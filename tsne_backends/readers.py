@@ -11,14 +11,16 @@ import zipfile
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsne_backends.errors import did_you_mean
-from tsne_backends.files import DELIMITERS, FileFormatError, Table
+from tsne_backends.errors import FileFormatError, did_you_mean
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 #: What the libraries raise for a file that is cut short, or is not of its format at all.
 SIGNS_OF_DAMAGE = (
@@ -33,6 +35,22 @@ SIGNS_OF_DAMAGE = (
 )
 #: How R, pandas and spreadsheets write a value that is not there, in lower case.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "null", "none", "?"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data matrix and, where the file names its rows, the names.
+
+    Attributes
+    ----------
+    matrix : ndarray or CSR matrix of shape (n_samples, n_features)
+        Real numbers in the precision of the file; text tables give float64.
+    row_names : tuple of str or None
+        One per row.
+    """
+
+    matrix: Any
+    row_names: tuple[str, ...] | None = None
 
 
 def read(path: Path, rep: str | None, key: str | None) -> Table:

@@ -1,0 +1,102 @@
+"""From a backend's name to a computed embedding: load the candidates, run the first that starts.
+
+What to run is decided in `plan`; what it means is described in `problem`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tsne_backends.backend import Backend, Embedding
+from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
+from tsne_backends.plan import Plan
+from tsne_backends.problem import Problem
+from tsne_backends.registry import list_backends, load_backend, load_backends
+from tsne_backends.run import Run
+from tsne_backends.validation import check_options
+
+
+def backends_for(asked: str, options: Mapping[str, Any]) -> Mapping[str, Backend]:
+    """Load the backends a plan may name, and refuse options that none of them has.
+
+    Parameters
+    ----------
+    asked : str
+        ``"auto"`` or a backend's name.
+    options : mapping
+        The user's ``backend_options``.
+
+    Returns
+    -------
+    mapping of str to Backend
+        Every backend that loads: a refusal names those that would have worked.
+
+    Raises
+    ------
+    UnknownBackendError
+        No backend has that name.
+    ValueError
+        No backend considered has one of the options.
+    """
+    if asked != "auto" and asked not in list_backends():
+        load_backend(asked)  # raises, with the nearest name
+    candidates = load_backends()
+    if asked != "auto" and asked not in candidates:
+        load_backend(asked)  # raises what is wrong with the plug-in
+    considered = candidates if asked == "auto" else {asked: candidates[asked]}
+    check_options(options, considered)
+    return candidates
+
+
+def run_first_that_starts(
+    plan: Plan, candidates: Mapping[str, Backend], problem: Problem, X: Any, run: Run
+) -> tuple[str, Embedding]:
+    """Run the plan's backends in order until one starts; only ``auto`` has more than one.
+
+    Parameters
+    ----------
+    plan : Plan
+    candidates : mapping of str to Backend
+        At least those in ``plan.order``.
+    problem : Problem
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    run : Run
+
+    Returns
+    -------
+    name : str
+        The backend that ran.
+    embedding : Embedding
+
+    Raises
+    ------
+    BackendUnavailableError
+        The last backend could not start either.
+    """
+    *others, last = plan.order
+    for name in others:
+        try:
+            return name, candidates[name].embed(problem, X, run)
+        except BackendUnavailableError as error:
+            run.timings.clear()
+            warnings.warn(
+                f'The backend "{name}" could not start ({error}); going on with the next one.',
+                BackendWarning,
+                stacklevel=2,
+            )
+    return last, candidates[last].embed(problem, X, run)
+
+
+def check_finite(embedding: Embedding, name: str, problem: Problem) -> None:
+    """Raise `EmbeddingError` where a coordinate is not finite: such a map is never a result."""
+    if np.isfinite(embedding.coordinates).all():
+        return
+    rate = problem.phases[0].learning_rate
+    raise EmbeddingError(
+        f'The optimisation on backend "{name}" diverged: some coordinates are not finite. The '
+        f"learning rate was {rate:g}; try a smaller one, or learning_rate='auto'."
+    )

@@ -1,5 +1,8 @@
 """What is ours in the CPU engines: choice of gradient, stopping rules, quality, hard inputs."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +12,7 @@ from sklearn.manifold import TSNE
 
 from tsne_backends import Problem, ServerlessTSNE
 from tsne_backends.backends.opentsne import choose_gradient
-from tsne_backends.machine import thread_count, usable_cores
+from tsne_backends.machine import import_with_passive_threads, thread_count, usable_cores
 from tsne_backends.quality import kl_divergence, neighbor_preservation
 from tsne_backends.stopping import ProgressCheck
 
@@ -131,3 +134,17 @@ def test_any_matrix_embeds_or_is_refused(X, perplexity, n_components):
     assert Y.shape == (len(X), n_components)
     assert np.isfinite(Y).all()
     assert np.isfinite(estimator.transform(X)).all()
+
+
+@pytest.mark.parametrize(("users", "seen"), [(None, "passive"), ("active", "active")])
+def test_openmp_is_loaded_with_passive_waiting(users, seen, tmp_path, monkeypatch):
+    (tmp_path / "own_runtime.py").write_text(
+        "import os\npolicy = os.environ['OMP_WAIT_POLICY']\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_runtime", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_WAIT_POLICY", users)
+    assert import_with_passive_threads("own_runtime").policy == seen
+    assert os.environ.get("OMP_WAIT_POLICY") == users

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_hex
 
-from tsne_backends.files import FileFormatError
+from tsne_backends.errors import FileFormatError
 from tsne_backends.plot import LEGEND_ROWS, MARKERS, PALETTE, save_figure, scatter
 
 

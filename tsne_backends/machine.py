@@ -1,10 +1,17 @@
-"""What is known of this machine: for now, how many cores the process may really use."""
+"""What is known of this machine: for now its cores, and how its threads should wait."""
 
 from __future__ import annotations
 
+import importlib
 import os
+from types import ModuleType
 
 import joblib
+
+#: What OpenMP threads do between two parallel loops. Where a runtime finds it unset it spins, which
+#: is a little quicker on an idle machine and ruinous on a busy one: 1,797 digits beside another job
+#: on 2 cores took 26.7 s spinning and 5.0 s waiting passively.
+WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def usable_cores() -> int:
@@ -36,3 +43,23 @@ def thread_count(n_jobs: int | None) -> int:
     if n_jobs is None or n_jobs == 0:
         return cores
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
+
+
+def import_with_passive_threads(name: str) -> ModuleType:
+    """Import a module whose OpenMP runtime is its own, and keep its idle threads from spinning.
+
+    The runtime reads the environment when it is loaded, so the setting lasts for it alone; the
+    environment is left as it was, and a policy the user has set is respected.
+
+    Parameters
+    ----------
+    name : str
+        The module; nothing but the import happens where it is loaded already.
+    """
+    if WAIT_POLICY in os.environ:
+        return importlib.import_module(name)
+    os.environ[WAIT_POLICY] = "passive"
+    try:
+        return importlib.import_module(name)
+    finally:
+        del os.environ[WAIT_POLICY]

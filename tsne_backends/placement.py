@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.machine import import_with_passive_threads
 from tsne_backends.neighbors import neighbors_of_new
 from tsne_backends.problem import Problem
 
@@ -88,6 +89,7 @@ def _optimise(
     indices: NDArray[np.int64],
     distances: NDArray[np.float64],
 ) -> NDArray[np.float32]:
+    import_with_passive_threads("openTSNE")
     from openTSNE import PartialTSNEEmbedding, TSNEEmbedding, initialization
     from openTSNE.affinity import PrecomputedAffinities, joint_probabilities_nn
     from scipy.sparse import csr_matrix

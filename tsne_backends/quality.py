@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.machine import thread_count
+from tsne_backends.machine import import_with_passive_threads, thread_count
 from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
 from tsne_backends.problem import Problem
 
@@ -82,6 +82,7 @@ def kl_divergence(
     ValueError
         The map does not fit X, or holds values that are not finite.
     """
+    import_with_passive_threads("openTSNE")
     from openTSNE.affinity import joint_probabilities_nn
 
     Y = _checked(X, embedding)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
 from tsne_backends.initialization import initial_positions
+from tsne_backends.machine import import_with_passive_threads
 from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
@@ -110,7 +111,7 @@ class OpenTSNEBackend(Backend):
 
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         """Neighbours, affinities, initial positions, then the phases one after the other."""
-        import openTSNE
+        openTSNE = import_with_passive_threads("openTSNE")
         from openTSNE.affinity import PrecomputedAffinities
 
         with run.phase("neighbours"):

@@ -145,7 +145,8 @@ def neighbors_of_new(
         if problem.metric == "precomputed":
             indices, distances = _nearest_precomputed(X_new, k)
         else:
-            searcher = _sklearn_search(k, problem.metric, dict(problem.metric_params), 1)
+            parameters = dict(problem.metric_params)
+            searcher = _sklearn_search(k, problem.metric, parameters, problem.n_threads)
             distances, indices = searcher.fit(X).kneighbors(X_new)
     return indices.astype(np.int64), distances.astype(np.float64)
 

@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.manifold import TSNE
+from sklearn.metrics import pairwise_distances
 
-from tsne_backends import Problem, ServerlessTSNE
+from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
+from tsne_backends.backends import opentsne
 from tsne_backends.backends.opentsne import choose_gradient
 from tsne_backends.machine import import_with_passive_threads, thread_count, usable_cores
+from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
 from tsne_backends.quality import kl_divergence, neighbor_preservation
 from tsne_backends.stopping import ProgressCheck
 
@@ -29,6 +32,8 @@ def test_choice_of_gradient():
     assert choice(100_000, "main", method="barnes_hut") == "bh"
     assert choice(300, "main", method="fft") == "fft"
     assert choice(100_000, "main", angle=0.0) == "bh"
+    assert choose_gradient(Problem(3_000, 10), "early exaggeration", 20) == "fft"
+    assert choose_gradient(Problem(3_000, 10), "early exaggeration", 2_000) == "bh"
 
 
 def test_stopping_rules():
@@ -148,3 +153,50 @@ def test_openmp_is_loaded_with_passive_waiting(users, seen, tmp_path, monkeypatc
         monkeypatch.setenv("OMP_WAIT_POLICY", users)
     assert import_with_passive_threads("own_runtime").policy == seen
     assert os.environ.get("OMP_WAIT_POLICY") == users
+
+
+@pytest.mark.parametrize("method", ["auto", "fft"])
+def test_wide_initial_positions_do_not_blow_the_grid(method, digits, monkeypatch):
+    monkeypatch.setattr(opentsne, "MAX_START_INTERVALS", 50)
+    start = 1e3 * np.random.RandomState(0).standard_normal((300, 2))
+    fitted = ServerlessTSNE(init=start, method=method, max_iter=260, random_state=0).fit(digits)
+    assert np.isfinite(fitted.embedding_).all()
+
+
+@pytest.mark.parametrize("backend", ["opentsne", "sklearn"])
+def test_a_given_learning_rate_means_the_same_everywhere(backend, digits):
+    """A high rate shows whether an engine drags exaggerated velocities into the main phase."""
+    parameters = {"learning_rate": 200, "max_iter": 500, "random_state": 0}
+    ours = ServerlessTSNE(backend=backend, **parameters).fit_transform(digits)
+    theirs = TSNE(**parameters).fit_transform(digits)
+    assert kl_divergence(digits, ours) <= 1.1 * kl_divergence(digits, theirs)
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9])
+@pytest.mark.parametrize("neighbors", ["exact", "approximate"])
+def test_data_far_from_zero_keep_their_neighbours(offset, neighbors):
+    X = np.random.RandomState(0).standard_normal((400, 3))
+    fitted = ServerlessTSNE(
+        perplexity=5, random_state=0, backend_options={"neighbors": neighbors}
+    ).fit(X + offset)
+    assert neighbor_preservation(X, fitted.embedding_, k=10) > 0.6
+
+
+def test_rows_without_direction_are_far_from_everything_in_cosine():
+    X = np.random.RandomState(0).rand(80, 5)
+    X[:6] = 0
+    dense = neighbors_graph(Problem(80, 5, metric="cosine", perplexity=5), X)
+    assert (dense.distances[:6] == 1).all()
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-20])
+def test_scale_of_given_distances_does_not_matter(scale, digits):
+    D = pairwise_distances(digits.astype(np.float64))
+    fitted = ServerlessTSNE(metric="precomputed", init="random", max_iter=250).fit(D * scale)
+    assert np.isfinite(fitted.kl_divergence_)
+
+
+def test_distances_that_are_not_finite_are_named():
+    graph = NeighborsGraph(np.zeros((2, 1), dtype=np.int64), np.array([[1.0], [np.inf]]), "")
+    with pytest.raises(EmbeddingError, match="not finite in this metric"):
+        graph.unit_distances()

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 import sklearn
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import kneighbors_graph
+from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -301,6 +302,55 @@ def test_transform_keeps_fitted_rows_in_place(digits):
     np.testing.assert_array_equal(sparse.transform(rows), sparse.embedding_[40:60])
     mixed = sparse.transform(sp.vstack([rows, rows[:2] * 1.1]).tocsr())
     np.testing.assert_array_equal(mixed[:20], sparse.embedding_[40:60])
+
+
+def test_transform_takes_dense_for_sparse_and_sparse_for_dense(digits):
+    sparse = sp.csr_matrix(digits)
+    dense_fit = ServerlessTSNE(**QUICK).fit(digits)
+    np.testing.assert_array_equal(dense_fit.transform(sparse[:5]), dense_fit.embedding_[:5])
+    sparse_fit = ServerlessTSNE(**QUICK).fit(sparse)
+    np.testing.assert_array_equal(sparse_fit.transform(digits[:5]), sparse_fit.embedding_[:5])
+    assert np.isfinite(sparse_fit.transform(digits[:5] + 0.5)).all()
+
+
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e30), (np.float64, 1e200)])
+def test_transform_of_rows_far_away_is_finite(dtype, far, digits):
+    fitted = ServerlessTSNE(**QUICK).fit(digits.astype(dtype))
+    assert np.isfinite(fitted.transform(np.full((2, 64), far, dtype))).all()
+
+
+def test_transform_needs_no_more_neighbours_than_a_sparse_graph_holds(digits):
+    transformer = KNeighborsTransformer(n_neighbors=16).fit(digits)
+    fitted = ServerlessTSNE(**QUICK, perplexity=5, metric="precomputed", init="random")
+    fitted.fit(transformer.transform(digits))
+    assert np.isfinite(fitted.transform(transformer.transform(digits[:4] + 0.3))).all()
+
+
+def test_three_dimensional_maps_place_rows_near_their_twins():
+    rng = np.random.RandomState(0)
+    X = (8 * rng.standard_normal((4, 6)))[np.arange(600) % 4] + rng.standard_normal((600, 6))
+    fitted = ServerlessTSNE(3, max_iter=500, random_state=0).fit(X)
+    moved = np.linalg.norm(fitted.transform(X + 1e-6) - fitted.embedding_, axis=1)
+    assert np.quantile(moved, 0.9) < 0.15 * np.ptp(fitted.embedding_)
+
+
+def test_a_failed_fit_leaves_nothing_behind(digits):
+    fitted = ServerlessTSNE(**QUICK).fit(digits)
+    with pytest.raises(ValueError, match="perplexity"):
+        fitted.set_params(perplexity=1000).fit(digits[:, :3])
+    with pytest.raises(NotFittedError):
+        fitted.transform(digits)
+
+
+def test_a_metric_that_cannot_work_is_refused_with_a_sentence(digits):
+    with pytest.raises(
+        ValueError, match=r"'mahalanobis' with metric_params=None cannot be computed"
+    ):
+        ServerlessTSNE(metric="mahalanobis").fit(digits)
+    with pytest.raises(ValueError, match=r"'haversine'.*cannot be computed on these rows"):
+        ServerlessTSNE(metric="haversine").fit(digits)
+    with pytest.raises(ValueError, match="n_jobs=0"):
+        ServerlessTSNE(n_jobs=0).fit(digits)
 
 
 # Watching

@@ -175,7 +175,7 @@ class Backend(ABC):
             refusal = parameter.refuse(problem) if parameter.refuse else None
             if refusal:
                 return Verdict(False, refusal)
-        return Verdict(True, f"{available.reason}")
+        return available
 
     def should_run(self, problem: Problem) -> Verdict:
         """Say whether ``auto`` should consider this engine: a matter of time and money."""

@@ -50,7 +50,8 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
     """
     if callbacks is None:
         return []
-    listed = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    single = callable(callbacks) or not isinstance(callbacks, Iterable)
+    listed = [callbacks] if single else list(callbacks)
     for callback in listed:
         if not callable(callback):
             raise TypeError(

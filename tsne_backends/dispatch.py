@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
@@ -78,17 +79,18 @@ def run_first_that_starts(
         The last backend could not start either.
     """
     *others, last = plan.order
-    for name in others:
-        try:
-            return name, candidates[name].embed(problem, X, run)
-        except BackendUnavailableError as error:
-            run.timings.clear()
-            warnings.warn(
-                f'The backend "{name}" could not start ({error}); going on with the next one.',
-                BackendWarning,
-                stacklevel=2,
-            )
-    return last, candidates[last].embed(problem, X, run)
+    with threadpool_limits(problem.n_threads):
+        for name in others:
+            try:
+                return name, candidates[name].embed(problem, X, run)
+            except BackendUnavailableError as error:
+                run.timings.clear()
+                warnings.warn(
+                    f'The backend "{name}" could not start ({error}); going on with the next one.',
+                    BackendWarning,
+                    stacklevel=2,
+                )
+        return last, candidates[last].embed(problem, X, run)
 
 
 def check_finite(embedding: Embedding, name: str, problem: Problem) -> None:

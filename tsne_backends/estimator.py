@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -27,6 +28,7 @@ from tsne_backends.callbacks import (
 )
 from tsne_backends.dispatch import backends_for, check_finite, run_first_that_starts
 from tsne_backends.display import choose_display
+from tsne_backends.machine import thread_count
 from tsne_backends.plan import make_plan
 from tsne_backends.run import Run
 from tsne_backends.validation import (
@@ -55,7 +57,7 @@ class ServerlessTSNE(
     Parameters
     ----------
     n_components : int, default=2
-        Dimensions of the map: 1, 2 or 3.
+        Dimensions of the map: 1, 2 or 3; more only with ``method="exact"``, as in scikit-learn.
     perplexity : float, default=30.0
         Effective number of neighbours; must be less than ``n_samples``.
     early_exaggeration : float, default=12.0
@@ -106,7 +108,7 @@ class ServerlessTSNE(
     kl_divergence_ : float
         KL divergence at the end.
     n_iter_ : int
-        Iterations run.
+        Iterations run; scikit-learn's own t-SNE reports the index of the last, one less.
     learning_rate_ : float
         Effective learning rate of the early-exaggeration phase, scikit-learn's number; ``plan_``
         holds the rate of every phase.
@@ -257,6 +259,7 @@ class ServerlessTSNE(
             As in `fit`.
         """
         started = time.perf_counter()
+        self._forget_fit()
         X = check_training_data(self, X)
         initial = check_init(self, X.shape[0])
         callbacks = check_callbacks(self.callbacks)
@@ -296,8 +299,9 @@ class ServerlessTSNE(
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place new rows on the fitted map, which does not move.
 
-        A row equal to one seen in `fit` keeps that row's place; every other row is placed on its
-        own, whatever else is in X.
+        A row equal to one seen in `fit` takes the place of the first such row; every other row is
+        placed on its own, whatever else is in X. The rows given to `fit` are compared with, not a
+        copy of them: do not change them in between.
 
         Parameters
         ----------
@@ -316,16 +320,32 @@ class ServerlessTSNE(
             `fit` has not been called.
         ValueError
             X does not fit the data seen in `fit`, or is not finite.
+        EmbeddingError
+            A new row could not be placed at finite coordinates.
         """
         from tsne_backends.placement import place
 
         check_is_fitted(self)
         X = check_new_data(self, X)
+        fitted = self._fit_X
         if self._input_scale != 1.0:
             X = X / X.dtype.type(self._input_scale)
-        if self._fit_X is not None and X.shape == self._fit_X.shape and _equal(X, self._fit_X):
+        if fitted is not None and X.shape == fitted.shape and _equal(X, fitted):
             return self.embedding_.copy()
-        return place(self._problem, self._fit_X, self.embedding_, X)
+        scale = safe_scale(X, self.metric)
+        if fitted is not None and scale != 1.0:  # new rows are far beyond the fitted ones
+            X, fitted = X / X.dtype.type(scale), fitted / fitted.dtype.type(scale)
+        problem = replace(self._problem, n_threads=thread_count(self.n_jobs))
+        return place(problem, fitted, self.embedding_, X)
+
+    def _forget_fit(self) -> None:
+        """Drop what an earlier fit left, so that a failed one cannot be taken for it."""
+        kept = self.get_params()
+        for name in [name for name in vars(self) if name.endswith("_") and name not in kept]:
+            delattr(self, name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "embedding_")
 
     @property
     def _n_features_out(self) -> int:

@@ -38,9 +38,16 @@ def thread_count(n_jobs: int | None) -> int:
     -------
     int
         Threads to use; never more than the usable cores unless asked for by a positive number.
+
+    Raises
+    ------
+    ValueError
+        ``n_jobs`` is 0.
     """
     cores = usable_cores()
-    if n_jobs is None or n_jobs == 0:
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 means no thread at all; pass None or -1 for every core.")
+    if n_jobs is None:
         return cores
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
@@ -62,4 +69,4 @@ def import_with_passive_threads(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     finally:
-        del os.environ[WAIT_POLICY]
+        os.environ.pop(WAIT_POLICY, None)  # another thread may have been here first

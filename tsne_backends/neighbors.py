@@ -14,8 +14,8 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from tsne_backends.errors import EmbeddingError
 from tsne_backends.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,23 @@ class NeighborsGraph:
     indices: NDArray[np.int64]
     distances: NDArray[np.float64]
     search: str
+
+    def unit_distances(self) -> NDArray[np.float64]:
+        """Return the distances divided by the largest, so that no square over- or underflows.
+
+        t-SNE does not notice: the width of each row's kernel scales along.
+
+        Raises
+        ------
+        EmbeddingError
+            A distance is not finite.
+        """
+        largest = float(self.distances.max())
+        if not np.isfinite(largest):
+            raise EmbeddingError(
+                "Some distances between rows are not finite in this metric; check X and metric."
+            )
+        return self.distances / (largest or 1.0)
 
 
 def neighbors_graph(
@@ -141,13 +158,15 @@ def neighbors_of_new(
     indices : ndarray of shape (n_new, k), int64
     distances : ndarray of shape (n_new, k), float64
     """
-    with threadpool_limits(problem.n_threads):
-        if problem.metric == "precomputed":
-            indices, distances = _nearest_precomputed(X_new, k)
-        else:
-            parameters = dict(problem.metric_params)
-            searcher = _sklearn_search(k, problem.metric, parameters, problem.n_threads)
-            distances, indices = searcher.fit(X).kneighbors(X_new)
+    if problem.metric == "precomputed":
+        indices, distances = _nearest_precomputed(X_new, k)
+    else:
+        if problem.metric in ("euclidean", "l2") and not problem.is_sparse:
+            middle = X.mean(axis=0, dtype=np.float64)
+            X, X_new = _centred(X, middle), _centred(X_new, middle)
+        parameters = dict(problem.metric_params)
+        searcher = _sklearn_search(k, problem.metric, parameters, problem.n_threads)
+        distances, indices = searcher.fit(X).kneighbors(X_new)
     return indices.astype(np.int64), distances.astype(np.float64)
 
 
@@ -162,25 +181,26 @@ def _find(
     n_threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
     """Search, and put the result in one form; a module-level function so that it can be cached."""
-    with threadpool_limits(n_threads):
-        if search == "precomputed":
-            indices, distances = _nearest_fitted_precomputed(X, k)
-            words = "given distances"
-        elif search == "sklearn":
-            searcher = _sklearn_search(k, metric, metric_params, n_threads)
-            distances, indices = searcher.fit(X).kneighbors()
-            words = f"scikit-learn ({searcher._fit_method})"
+    if search == "precomputed":
+        indices, distances = _nearest_fitted_precomputed(X, k)
+        words = "given distances"
+    elif search == "sklearn" or (metric == "cosine" and not X.any(axis=1).all()):
+        # Rows of zeros have no direction; scikit-learn gives them the distance 1 to everything.
+        searcher = _sklearn_search(k, metric, metric_params, n_threads)
+        distances, indices = searcher.fit(X).kneighbors()
+        words = f"scikit-learn ({searcher._fit_method})"
+    else:
+        middle = X.mean(axis=0, dtype=np.float64)
+        points = _unit_rows(X) if metric == "cosine" else _centred(X, middle)
+        if search == "tree":
+            found = _tree(points, k, n_threads)
+        elif search == "brute":
+            found = _brute(points, k)
         else:
-            points = _unit_rows(X) if metric == "cosine" else X
-            if search == "tree":
-                found = _tree(points, k, n_threads)
-            elif search == "brute":
-                found = _brute(points, k)
-            else:
-                found = _hnsw(points, k, 1 if repeatable else n_threads, n_threads)
-            indices, distances, words = found
-            if metric == "cosine":  # for unit vectors |a - b|² = 2 (1 - cos)
-                distances = distances**2 / 2
+            found = _hnsw(points, k, 1 if repeatable else n_threads, n_threads)
+        indices, distances, words = found
+        if metric == "cosine":  # for unit vectors |a - b|² = 2 (1 - cos)
+            distances = distances**2 / 2
     return indices.astype(np.int64), distances.astype(np.float64), words
 
 
@@ -190,6 +210,14 @@ def _sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_job
     return NearestNeighbors(
         n_neighbors=k, metric=metric, metric_params=dict(metric_params) or None, n_jobs=n_jobs
     )
+
+
+def _centred(X: NDArray[Any], middle: NDArray[np.float64]) -> NDArray[Any]:
+    """Subtract ``middle`` where it costs precision: |a|² + |b|² - 2ab cancels far from zero."""
+    spread = float(np.abs(X[:1_000] - middle).max())
+    if float(np.abs(middle).max()) <= 10 * spread:
+        return X
+    return (X - middle).astype(X.dtype)
 
 
 def _unit_rows(X: NDArray[Any]) -> NDArray[Any]:
@@ -298,20 +326,20 @@ def _nearest_fitted_precomputed(D: Any, k: int) -> tuple[NDArray[Any], NDArray[A
 
 def _nearest_precomputed(D: Any, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return columns and values of the k smallest entries of every row, dense or sparse."""
-    if not hasattr(D, "tocsr"):
-        nearest = np.argpartition(D, k - 1, axis=1)[:, :k]
-        order = np.argsort(np.take_along_axis(D, nearest, axis=1), axis=1, kind="stable")
-        nearest = np.take_along_axis(nearest, order, axis=1)
-        return nearest, np.take_along_axis(D, nearest, axis=1)
-    D = D.tocsr()
     indices = np.empty((D.shape[0], k), dtype=np.int64)
     distances = np.empty((D.shape[0], k))
+    if not hasattr(D, "tocsr"):
+        for row, values in enumerate(D):  # by row, because all at once would double the memory
+            nearest = np.argpartition(values, k - 1)[:k]
+            indices[row] = nearest[np.argsort(values[nearest], kind="stable")]
+            distances[row] = values[indices[row]]
+        return indices, distances
+    D = D.tocsr()
     for row, (start, stop) in enumerate(zip(D.indptr[:-1], D.indptr[1:], strict=True)):
         if stop - start < k:
             raise ValueError(
                 f"Row {row} of the sparse distance matrix holds {stop - start} neighbours, but "
-                f"{k} are needed. Store at least {k} per row, or lower the perplexity to "
-                f"{(stop - start) // 3}."
+                f"{k} are needed. Store at least {k} per row, or lower the perplexity."
             )
         nearest = start + np.argsort(D.data[start:stop], kind="stable")[:k]
         indices[row], distances[row] = D.indices[nearest], D.data[nearest]

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from tsne_backends.errors import EmbeddingError
 from tsne_backends.machine import import_with_passive_threads
 from tsne_backends.neighbors import neighbors_of_new
 from tsne_backends.problem import Problem
@@ -48,15 +50,28 @@ def place(
     Returns
     -------
     ndarray of shape (n_new, n_components), float32
-        Rows that equal a fitted row keep that row's place; the others are optimised.
+        Rows that equal a fitted row take that row's place; the others are optimised.
+
+    Raises
+    ------
+    EmbeddingError
+        A place is not finite.
     """
     k = min(PLACEMENT_NEIGHBORS, problem.n_samples)
-    indices, distances = neighbors_of_new(problem, X, X_new, k)
+    if problem.metric == "precomputed" and hasattr(X_new, "tocsr"):
+        k = max(1, min(k, int(np.diff(X_new.indptr).min())))  # all that a sparse graph offers
+    with threadpool_limits(problem.n_threads):
+        indices, distances = neighbors_of_new(problem, X, X_new, k)
     twin = _twins(problem, X, X_new, indices, distances)
     placed = embedding[np.maximum(twin, 0)].copy()
     new = twin < 0
     if new.any():
         placed[new] = _optimise(problem, embedding, indices[new], distances[new])
+    if not np.isfinite(placed).all():
+        raise EmbeddingError(
+            "Some new rows could not be placed: their distances to the fitted rows are beyond "
+            "what floating point holds. Check the units of X."
+        )
     return placed
 
 

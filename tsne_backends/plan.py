@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_backends.backend import Backend, Verdict
-from tsne_backends.errors import (
-    BackendUnavailableError,
-    UnknownBackendError,
-    UnsupportedProblemError,
-    did_you_mean,
-)
+from tsne_backends.errors import BackendUnavailableError, UnsupportedProblemError
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 
 
@@ -99,7 +94,7 @@ def make_plan(problem: Problem, candidates: Mapping[str, Backend], asked: str = 
     candidates : mapping of str to Backend
         Every backend to consider, in order of preference.
     asked : str, default="auto"
-        ``"auto"``, or the one backend the user insists on: it is obeyed or refused, never swapped.
+        ``"auto"``, or the candidate the user insists on: it is obeyed or refused, never swapped.
 
     Returns
     -------
@@ -107,18 +102,11 @@ def make_plan(problem: Problem, candidates: Mapping[str, Backend], asked: str = 
 
     Raises
     ------
-    UnknownBackendError
-        No backend is called ``asked``.
     BackendUnavailableError
         The backend asked for misses a package, a device or credentials.
     UnsupportedProblemError
         The backend asked for, or with ``"auto"`` every backend, cannot compute the problem.
     """
-    if asked != "auto" and asked not in candidates:
-        raise UnknownBackendError(
-            f'There is no backend "{asked}". Known backends: auto, {", ".join(candidates)}.'
-            f"{did_you_mean(asked, ['auto', *candidates])}"
-        )
     can = {name: backend.can_run(problem) for name, backend in candidates.items()}
     if asked == "auto":
         verdicts = {

@@ -58,6 +58,8 @@ def check_training_data(estimator: Any, X: Any) -> Any:
     check_metric(estimator.metric)
     if _is_precomputed(estimator):
         _check_distances(estimator, X)
+    elif estimator.metric not in ("euclidean", "l2", "cosine"):
+        _try_metric(estimator, X[:2])
     return X
 
 
@@ -66,6 +68,9 @@ def check_new_data(estimator: Any, X: Any) -> Any:
     X = validate_data(
         estimator, X, reset=False, accept_sparse="csr", dtype=[np.float32, np.float64]
     )
+    fitted = estimator._fit_X
+    if fitted is not None and hasattr(fitted, "tocsr") != hasattr(X, "tocsr"):
+        X = X.toarray() if hasattr(X, "tocsr") else type(fitted)(X)
     if _is_precomputed(estimator):
         check_non_negative(X, "ServerlessTSNE.transform with metric='precomputed'")
     return X
@@ -78,7 +83,8 @@ def check_metric(metric: Any) -> None:
     from sklearn.metrics.pairwise import distance_metrics
     from sklearn.neighbors import VALID_METRICS
 
-    known = set(distance_metrics()).union(*VALID_METRICS.values())
+    # "matching" is an old name of "hamming" that scikit-learn's exact method still takes.
+    known = {"matching"}.union(distance_metrics(), *VALID_METRICS.values())
     if metric not in known:
         raise ValueError(
             f'metric="{metric}" is not known; pass "precomputed", a callable, or one of '
@@ -108,7 +114,7 @@ def check_init(estimator: Any, n_samples: int) -> np.ndarray | None:
 def check_options(options: Mapping[str, Any], candidates: Mapping[str, Backend]) -> None:
     """Refuse an option that none of the candidate backends has, and suggest the nearest."""
     known = {key for backend in candidates.values() for key in backend.options}
-    for key in options:
+    for key in map(str, options):
         if key not in known:
             raise ValueError(
                 f'backend_options holds "{key}", which no backend considered here has; known '
@@ -168,6 +174,27 @@ def describe(estimator: Any, X: Any) -> Problem:
 
 def _is_precomputed(estimator: Any) -> bool:
     return isinstance(estimator.metric, str) and estimator.metric == "precomputed"
+
+
+def _try_metric(estimator: Any, two_rows: Any) -> None:
+    """Compute one distance, so that a metric that cannot work fails now and with a sentence."""
+    from sklearn.metrics import pairwise_distances
+    from sklearn.neighbors import NearestNeighbors
+
+    parameters = estimator.metric_params or {}
+    try:
+        if estimator.method == "exact":
+            pairwise_distances(two_rows, metric=estimator.metric, **parameters)
+        else:
+            search = NearestNeighbors(
+                n_neighbors=1, metric=estimator.metric, metric_params=estimator.metric_params
+            )
+            search.fit(two_rows).kneighbors()
+    except (ValueError, TypeError, np.linalg.LinAlgError) as error:
+        raise ValueError(
+            f"metric={estimator.metric!r} with metric_params={estimator.metric_params!r} cannot "
+            f"be computed on these rows: {error}. Check the metric's parameters and the data."
+        ) from error
 
 
 def _check_distances(estimator: Any, X: Any) -> None:

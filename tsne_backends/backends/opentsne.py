@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import import_with_passive_threads
-from tsne_backends.neighbors import neighbors_graph
+from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
 from tsne_backends.stopping import ProgressCheck
@@ -27,9 +27,13 @@ from tsne_backends.stopping import ProgressCheck
 # to 20,000. Only their ratio matters, and that only near the crossover, where both are equal.
 #: Barnes–Hut, angle 0.5: this × n × log2(n) / threads.
 BARNES_HUT_SECONDS = 4.4e-7
-#: FFT: openTSNE runs it on one thread. A part for the grid, and a part per point.
-FFT_GRID_SECONDS = {"early exaggeration": 1.1e-3, "main": 3.6e-2}
+#: FFT: openTSNE runs it on one thread. A part per call, per cell of the grid, and per point.
+FFT_CALL_SECONDS, FFT_CELL_SECONDS = 6e-4, 1.4e-6
 FFT_POINT_SECONDS = {"early exaggeration": 4.8e-7, "main": 1.1e-6}
+#: Intervals per axis to reckon with: maps stay small in early exaggeration and end 100 to 200 wide.
+EXPECTED_INTERVALS = {"early exaggeration": 20, "main": 160}
+#: A grid this wide already takes 0.8 s per iteration and 0.4 GB; openTSNE itself stops at 1,000.
+MAX_START_INTERVALS = 400
 #: Barnes–Hut's cost falls with the angle as this power (measured from 0.5 to 0.7: 28.0 to 20.8 s).
 BARNES_HUT_ANGLE_POWER = -0.9
 
@@ -97,7 +101,7 @@ class OpenTSNEBackend(Backend):
             "grid_interval": Option(
                 1.0,
                 "side of an FFT grid cell in units of the map; smaller is finer and slower",
-                lambda value: isinstance(value, (int, float)) and 0.1 <= value <= 5,
+                lambda value: type(value) in (int, float) and 0.1 <= value <= 5,
                 "a number from 0.1 to 5",
             ),
         }
@@ -117,9 +121,9 @@ class OpenTSNEBackend(Backend):
         with run.phase("neighbours"):
             graph = neighbors_graph(problem, X, self.option(problem, "neighbors"), run.memory)
         with run.phase("affinities"):
-            affinities = PrecomputedAffinities(
-                _affinities(graph.indices, graph.distances, problem), normalize=False
-            )
+            affinities = PrecomputedAffinities(_affinities(graph, problem), normalize=False)
+            search = graph.search
+            del graph  # as large as the affinities, and not needed beside them
         with run.phase("initialisation"):
             start = initial_positions(problem, X, run.initial)
         with run.phase("optimisation"):
@@ -130,23 +134,23 @@ class OpenTSNEBackend(Backend):
                 n_jobs=problem.n_threads,
                 theta=problem.angle,
                 min_num_intervals=MIN_INTERVALS,
-                ints_in_interval=self.option(problem, "grid_interval"),
             )
-            n_iter, gradients = _optimise(embedding, problem, run)
+            interval = self.option(problem, "grid_interval")
+            n_iter, gradients = _optimise(embedding, problem, run, interval)
         return Embedding(
             np.asarray(embedding, dtype=np.float32),
             float(embedding.kl_divergence),
             n_iter,
             {
                 "engine": f"openTSNE {openTSNE.__version__}",
-                "neighbours": graph.search,
+                "neighbours": search,
                 "gradients": gradients,
                 "threads": problem.n_threads,
             },
         )
 
 
-def choose_gradient(problem: Problem, phase: str) -> str:
+def choose_gradient(problem: Problem, phase: str, start_intervals: float = 0.0) -> str:
     """Return the gradient, ``"bh"`` or ``"fft"``, that is quicker in one phase.
 
     Parameters
@@ -155,6 +159,8 @@ def choose_gradient(problem: Problem, phase: str) -> str:
         Size, threads, angle, and ``method`` where the user decided.
     phase : str
         ``"early exaggeration"``, with its small map and cheap grid, or ``"main"``.
+    start_intervals : float, default=0.0
+        Grid intervals the map spans at the start of the phase: a user's ``init`` may be wide.
     """
     if problem.method != "auto":
         return {"barnes_hut": "bh", "fft": "fft"}[problem.method]
@@ -163,27 +169,34 @@ def choose_gradient(problem: Problem, phase: str) -> str:
     n = problem.n_samples
     relative_angle = (problem.angle / 0.5) ** BARNES_HUT_ANGLE_POWER
     barnes_hut = BARNES_HUT_SECONDS * n * math.log2(n) / problem.n_threads * relative_angle
-    fft = FFT_GRID_SECONDS[phase] + FFT_POINT_SECONDS[phase] * n
+    cells = max(EXPECTED_INTERVALS[phase], start_intervals) ** problem.n_components
+    fft = FFT_CALL_SECONDS + FFT_CELL_SECONDS * cells + FFT_POINT_SECONDS[phase] * n
     return "bh" if barnes_hut <= fft else "fft"
 
 
-def _affinities(
-    indices: NDArray[np.int64], distances: NDArray[np.float64], problem: Problem
-) -> Any:
+def _affinities(graph: NeighborsGraph, problem: Problem) -> Any:
     from openTSNE.affinity import joint_probabilities_nn
     from scipy.sparse import csr_matrix
 
-    P = joint_probabilities_nn(indices, distances, [problem.perplexity], n_jobs=problem.n_threads)
+    P = joint_probabilities_nn(
+        graph.indices, graph.unit_distances(), [problem.perplexity], n_jobs=problem.n_threads
+    )
     return csr_matrix(P)
 
 
-def _optimise(embedding: Any, problem: Problem, run: Run) -> tuple[int, dict[str, str]]:
+def _optimise(
+    embedding: Any, problem: Problem, run: Run, interval: float
+) -> tuple[int, dict[str, str]]:
     """Run every phase in place; return the iterations run and the gradient of each phase."""
     from openTSNE import OptimizationInterrupt
 
     done, gradients = 0, {}
     for phase in problem.phases:
-        gradients[phase.name] = choose_gradient(problem, phase.name)
+        span = float(np.ptp(embedding))
+        gradients[phase.name] = choose_gradient(problem, phase.name, span / interval)
+        # Each phase starts from rest, as in scikit-learn: velocities and gains of exaggerated
+        # forces would throw points apart, the further the higher the learning rate.
+        embedding.optimizer.update = embedding.optimizer.gains = None
         watch = _Watch(embedding, phase, problem, run, done)
         try:
             embedding.optimize(
@@ -193,6 +206,7 @@ def _optimise(embedding: Any, problem: Problem, run: Run) -> tuple[int, dict[str
                 exaggeration=phase.exaggeration,
                 learning_rate=phase.learning_rate * GRADIENT_FACTOR,
                 momentum=phase.momentum,
+                ints_in_interval=max(interval, span / MAX_START_INTERVALS),
                 negative_gradient_method=watch.gradient_with(_gradient(gradients[phase.name])),
                 callbacks=[watch.report],
                 callbacks_every_iters=REPORT_EVERY,

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
 from tsne_backends.initialization import initial_positions
@@ -44,11 +43,6 @@ def _refuse_method(problem: Problem) -> str | None:
     if problem.method == "fft":
         return (
             'method="fft" is not in scikit-learn; use backend="opentsne" with at most 2 components.'
-        )
-    if problem.method == "exact" and problem.metric == "precomputed" and problem.is_sparse:
-        return (
-            'method="exact" needs every distance and takes no sparse precomputed graph; '
-            'use method="barnes_hut" or pass the dense distance matrix.'
         )
     return None
 
@@ -101,7 +95,7 @@ class SklearnBackend(Backend):
         P = _exact_affinities(problem, X, run) if exact else _sparse_affinities(problem, X, run)
         with run.phase("initialisation"):
             start = initial_positions(problem, X, run.initial)
-        with run.phase("optimisation"), threadpool_limits(problem.n_threads):
+        with run.phase("optimisation"):
             descent = _Descent(problem, run, P)
             coordinates = descent.run_phases(start)
         return Embedding(
@@ -125,7 +119,11 @@ def _sparse_affinities(problem: Problem, X: Any, run: Run) -> Any:
     with run.phase("affinities"):
         n, k = graph.indices.shape
         squared = csr_matrix(
-            (graph.distances.ravel() ** 2, graph.indices.ravel(), np.arange(0, n * k + 1, k)),
+            (
+                graph.unit_distances().ravel() ** 2,
+                graph.indices.ravel(),
+                np.arange(0, n * k + 1, k),
+            ),
             shape=(n, n),
         )
         return _t_sne._joint_probabilities_nn(squared, problem.perplexity, 0)
@@ -238,6 +236,3 @@ class _Descent:
             self._P /= exaggeration
             self.done = iteration
             raise _StoppedByUserError
-
-
-__all__ = ["SklearnBackend"]

@@ -343,9 +343,7 @@ def test_a_failed_fit_leaves_nothing_behind(digits):
 
 
 def test_a_metric_that_cannot_work_is_refused_with_a_sentence(digits):
-    with pytest.raises(
-        ValueError, match=r"'mahalanobis' with metric_params=None cannot be computed"
-    ):
+    with pytest.raises(ValueError, match=r"'mahalanobis'.*cannot be computed on these"):
         ServerlessTSNE(metric="mahalanobis").fit(digits)
     with pytest.raises(ValueError, match=r"'haversine'.*cannot be computed on these rows"):
         ServerlessTSNE(metric="haversine").fit(digits)

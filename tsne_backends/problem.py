@@ -21,7 +21,7 @@ LEARNING_RATE_FLOOR = 50.0
 GRADIENT_FACTOR = 4.0
 
 #: Momentum of the two phases: scikit-learn's, cuML's and the original code's values. openTSNE's own
-#: 0.8 in the first phase ends no better on 600 to 10,000 rows and up to 8 % worse on 300.
+#: 0.8 in the first phase ends no better on 600 to 10,000 rows and 3 to 16 % worse on 300.
 EARLY_MOMENTUM, MAIN_MOMENTUM = 0.5, 0.8
 
 

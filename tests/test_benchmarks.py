@@ -1,0 +1,48 @@
+"""The benchmark harness: one real run in its own process, and the arithmetic around it."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from benchmarks import data, harness
+
+
+def test_one_run_in_its_own_process():
+    facts, embedding = harness.run_in_process(
+        "benchmarks.cpu", {"engine": "ours-750", "data": "digits", "n": 150}
+    )
+    assert embedding.shape == (150, 2)
+    assert facts["iterations"] == 750
+    assert facts["seconds"] >= facts["optimisation_s"] > 0
+    assert facts["peak_mb"] >= 0
+
+
+def test_a_failed_run_says_why():
+    with pytest.raises(RuntimeError, match="KeyError: 'no_such_engine'"):
+        harness.run_in_process(
+            "benchmarks.cpu", {"engine": "no_such_engine", "data": "digits", "n": 150}
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("digits", 64), ("patches48", 48), ("patches768", 768), ("mixture10", 10), ("noise20", 20)],
+)
+def test_data(name, features):
+    X = data.load(name, 100)
+    assert X.shape == (100, features)
+    assert X.dtype == np.float32
+    np.testing.assert_array_equal(X, data.load(name, 100))
+
+
+def test_tables(tmp_path):
+    assert list(harness.alternate("AB", 2)) == [(0, "A"), (0, "B"), (1, "A"), (1, "B")]
+    rows = [{"engine": "A", "seconds": s} for s in (3, 1, 2)] + [{"engine": "B", "seconds": 5}]
+    table = harness.medians(rows, ["engine"], ["seconds"])
+    assert table[0] == {"engine": "A", "seconds": 2, "repeats": 3}
+    assert harness.markdown(table).splitlines()[2] == "| A | 2.0 | 3 |"
+    harness.write_rows(tmp_path / "t.csv", rows)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert [row["seconds"] for row in csv.DictReader(file)] == ["3", "1", "2", "5"]
+    assert "processor" in harness.machine()

@@ -1,7 +1,6 @@
-"""What users see of ServerlessTSNE: drop-in behaviour, fitted attributes, outputs, new rows."""
+"""What users see of ServerlessTSNE: drop-in behaviour, fitted attributes, inputs, outputs."""
 
 import inspect
-import logging
 import pickle
 
 import joblib
@@ -16,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
+from sklearn.neighbors import kneighbors_graph
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -269,71 +268,6 @@ def test_metadata_routing_does_not_disturb(digits):
         assert pipe.fit_transform(digits).shape == (300, 2)
 
 
-# New rows
-
-
-def test_transform_places_rows_near_their_like():
-    rng = np.random.RandomState(0)
-    centres = 10 * rng.standard_normal((4, 6))
-    X = (centres[np.arange(400) % 4] + rng.standard_normal((400, 6))).astype(np.float32)
-    new = (centres[np.arange(80) % 4] + rng.standard_normal((80, 6))).astype(np.float32)
-    fitted = ServerlessTSNE(max_iter=500, random_state=0).fit(X)
-    places = fitted.transform(new)
-    middles = np.array([fitted.embedding_[c::4].mean(axis=0) for c in range(4)])
-    nearest = np.argmin(((places[:, None] - middles) ** 2).sum(axis=2), axis=1)
-    assert (nearest == np.arange(80) % 4).all()
-
-
-def test_transform_of_a_row_depends_on_nothing_else(digits):
-    fitted = ServerlessTSNE(**QUICK).fit(digits[:250])
-    together = fitted.transform(digits[250:])
-    alone = np.vstack([fitted.transform(digits[i : i + 1]) for i in range(250, 255)])
-    np.testing.assert_allclose(alone, together[:5], atol=1e-3)
-    before = fitted.embedding_.copy()
-    fitted.transform(digits[250:])
-    np.testing.assert_array_equal(before, fitted.embedding_)
-
-
-def test_transform_keeps_fitted_rows_in_place(digits):
-    fitted = ServerlessTSNE(**QUICK).fit(digits)
-    np.testing.assert_array_equal(fitted.transform(digits[40:60]), fitted.embedding_[40:60])
-    sparse = ServerlessTSNE(**QUICK).fit(sp.csr_matrix(digits))
-    rows = sp.csr_matrix(digits[40:60])
-    np.testing.assert_array_equal(sparse.transform(rows), sparse.embedding_[40:60])
-    mixed = sparse.transform(sp.vstack([rows, rows[:2] * 1.1]).tocsr())
-    np.testing.assert_array_equal(mixed[:20], sparse.embedding_[40:60])
-
-
-def test_transform_takes_dense_for_sparse_and_sparse_for_dense(digits):
-    sparse = sp.csr_matrix(digits)
-    dense_fit = ServerlessTSNE(**QUICK).fit(digits)
-    np.testing.assert_array_equal(dense_fit.transform(sparse[:5]), dense_fit.embedding_[:5])
-    sparse_fit = ServerlessTSNE(**QUICK).fit(sparse)
-    np.testing.assert_array_equal(sparse_fit.transform(digits[:5]), sparse_fit.embedding_[:5])
-    assert np.isfinite(sparse_fit.transform(digits[:5] + 0.5)).all()
-
-
-@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e30), (np.float64, 1e200)])
-def test_transform_of_rows_far_away_is_finite(dtype, far, digits):
-    fitted = ServerlessTSNE(**QUICK).fit(digits.astype(dtype))
-    assert np.isfinite(fitted.transform(np.full((2, 64), far, dtype))).all()
-
-
-def test_transform_needs_no_more_neighbours_than_a_sparse_graph_holds(digits):
-    transformer = KNeighborsTransformer(n_neighbors=16).fit(digits)
-    fitted = ServerlessTSNE(**QUICK, perplexity=5, metric="precomputed", init="random")
-    fitted.fit(transformer.transform(digits))
-    assert np.isfinite(fitted.transform(transformer.transform(digits[:4] + 0.3))).all()
-
-
-def test_three_dimensional_maps_place_rows_near_their_twins():
-    rng = np.random.RandomState(0)
-    X = (8 * rng.standard_normal((4, 6)))[np.arange(600) % 4] + rng.standard_normal((600, 6))
-    fitted = ServerlessTSNE(3, max_iter=500, random_state=0).fit(X)
-    moved = np.linalg.norm(fitted.transform(X + 1e-6) - fitted.embedding_, axis=1)
-    assert np.quantile(moved, 0.9) < 0.15 * np.ptp(fitted.embedding_)
-
-
 def test_a_failed_fit_leaves_nothing_behind(digits):
     fitted = ServerlessTSNE(**QUICK).fit(digits)
     with pytest.raises(ValueError, match="perplexity"):
@@ -349,81 +283,3 @@ def test_a_metric_that_cannot_work_is_refused_with_a_sentence(digits):
         ServerlessTSNE(metric="haversine").fit(digits)
     with pytest.raises(ValueError, match="n_jobs=0"):
         ServerlessTSNE(n_jobs=0).fit(digits)
-
-
-# Watching
-
-
-def test_logs_one_line_per_decision(caplog, digits):
-    with caplog.at_level(logging.INFO, logger="tsne_backends"):
-        ServerlessTSNE(**QUICK).fit(digits)
-    assert len(caplog.records) == 1
-    assert "300 × 64 runs on opentsne" in caplog.text
-
-
-def test_silent_unless_asked(capfd, digits):
-    ServerlessTSNE(**QUICK).fit(digits)
-    assert capfd.readouterr() == ("", "")
-    ServerlessTSNE(**QUICK, verbose=1).fit(digits)
-    shown = capfd.readouterr().out
-    assert "optimisation" in shown
-    assert "iteration 250: KL divergence" in shown
-
-
-def test_callbacks_may_be_a_list_and_see_a_read_only_map(digits):
-    seen = []
-
-    def writes(iteration, kl, embedding):
-        with pytest.raises(ValueError, match="read-only"):
-            embedding[0, 0] = 1.0
-        seen.append(iteration)
-
-    ServerlessTSNE(**QUICK, callbacks=[writes, lambda *_: seen.append("second")]).fit(digits)
-    assert seen == [50, "second", 100, "second", 150, "second", 200, "second", 250, "second"]
-    with pytest.raises(TypeError, match="got 3"):
-        ServerlessTSNE(**QUICK, callbacks=[3]).fit(digits)
-
-
-def test_scikit_learn_callback_protocol(digits):
-    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
-
-    class Recorder:
-        def __init__(self):
-            self.events = []
-
-        def setup(self, estimator, context):
-            self.events.append("setup")
-
-        def teardown(self, estimator, context):
-            self.events.append("teardown")
-
-        def on_fit_task_begin(self, estimator, context):
-            self.events.append(f"begin {context.task_name}")
-
-        def on_fit_task_end(self, estimator, context, *, metadata=None, fitted_estimator=None):
-            self.events.append(f"end {context.task_name}")
-            if context.task_name == "fit":
-                return False
-            assert fitted_estimator.embedding_.shape == (300, 2)
-            return metadata["iteration"] >= 100
-
-    recorder = Recorder()
-    fitted = ServerlessTSNE(**QUICK).set_callbacks(recorder).fit(digits)
-    assert fitted.n_iter_ == 100
-    task = ["begin iterations", "end iterations"]
-    assert recorder.events == ["setup", "begin fit", *task, *task, "end fit", "teardown"]
-
-
-def test_memory_spares_the_second_search(tmp_path, digits, monkeypatch):
-    first = ServerlessTSNE(**QUICK, memory=tmp_path).fit(digits)
-    from tsne_backends import neighbors
-
-    def not_again(*args, **kwargs):
-        raise AssertionError("searched again")
-
-    monkeypatch.setattr(neighbors, "_brute", not_again)
-    second = ServerlessTSNE(**QUICK, memory=joblib.Memory(str(tmp_path), verbose=0), n_jobs=1)
-    again = second.set_params(learning_rate=70, early_exaggeration=6).fit(digits)
-    assert again.embedding_.shape == first.embedding_.shape
-    with pytest.raises(AssertionError, match="searched again"):
-        second.fit(digits + 1)

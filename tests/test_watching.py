@@ -1,0 +1,85 @@
+"""Log lines, progress, callbacks and the cache: what accompanies a run."""
+
+import logging
+
+import joblib
+import pytest
+
+from tsne_backends import ServerlessTSNE
+
+QUICK = {"max_iter": 250, "random_state": 0}
+
+
+def test_logs_one_line_per_decision(caplog, digits):
+    with caplog.at_level(logging.INFO, logger="tsne_backends"):
+        ServerlessTSNE(**QUICK).fit(digits)
+    assert len(caplog.records) == 1
+    assert "300 × 64 runs on opentsne" in caplog.text
+
+
+def test_silent_unless_asked(capfd, digits):
+    ServerlessTSNE(**QUICK).fit(digits)
+    assert capfd.readouterr() == ("", "")
+    ServerlessTSNE(**QUICK, verbose=1).fit(digits)
+    shown = capfd.readouterr().out
+    assert "optimisation" in shown
+    assert "iteration 250: KL divergence" in shown
+
+
+def test_callbacks_may_be_a_list_and_see_a_read_only_map(digits):
+    seen = []
+
+    def writes(iteration, kl, embedding):
+        with pytest.raises(ValueError, match="read-only"):
+            embedding[0, 0] = 1.0
+        seen.append(iteration)
+
+    ServerlessTSNE(**QUICK, callbacks=[writes, lambda *_: seen.append("second")]).fit(digits)
+    assert seen == [50, "second", 100, "second", 150, "second", 200, "second", 250, "second"]
+    with pytest.raises(TypeError, match="got 3"):
+        ServerlessTSNE(**QUICK, callbacks=[3]).fit(digits)
+
+
+def test_scikit_learn_callback_protocol(digits):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+
+    class Recorder:
+        def __init__(self):
+            self.events = []
+
+        def setup(self, estimator, context):
+            self.events.append("setup")
+
+        def teardown(self, estimator, context):
+            self.events.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context):
+            self.events.append(f"begin {context.task_name}")
+
+        def on_fit_task_end(self, estimator, context, *, metadata=None, fitted_estimator=None):
+            self.events.append(f"end {context.task_name}")
+            if context.task_name == "fit":
+                return False
+            assert fitted_estimator.embedding_.shape == (300, 2)
+            return metadata["iteration"] >= 100
+
+    recorder = Recorder()
+    fitted = ServerlessTSNE(**QUICK).set_callbacks(recorder).fit(digits)
+    assert fitted.n_iter_ == 100
+    task = ["begin iterations", "end iterations"]
+    assert recorder.events == ["setup", "begin fit", *task, *task, "end fit", "teardown"]
+
+
+def test_memory_spares_the_second_search(tmp_path, digits, monkeypatch):
+    first = ServerlessTSNE(**QUICK, memory=tmp_path).fit(digits)
+    from tsne_backends import neighbors
+
+    def not_again(*args, **kwargs):
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(neighbors, "_brute", not_again)
+    second = ServerlessTSNE(**QUICK, memory=joblib.Memory(str(tmp_path), verbose=0), n_jobs=1)
+    again = second.set_params(learning_rate=70, early_exaggeration=6).fit(digits)
+    assert again.embedding_.shape == first.embedding_.shape
+    with pytest.raises(AssertionError, match="searched again"):
+        second.fit(digits + 1)

@@ -21,8 +21,8 @@ from tsne_backends.problem import Problem
 logger = logging.getLogger(__name__)
 
 # The crossovers below were measured on 2 cores of an AMD EPYC (Zen 4), k = 91, float32, on image
-# patches in 48, 192 and 768 dimensions and a mixture of 30 Gaussians in 10. The rows of
-# `benchmarks/results/neighbors.csv` hold the figures.
+# patches in 48, 192 and 768 dimensions and a mixture of 30 Gaussians in 10;
+# `python -m benchmarks.neighbors` measures them again.
 
 #: Below this, blocked brute force beats building any index (50,000 × 48: 5.8 s, HNSW 6.2 s).
 BRUTE_MAX_SAMPLES = 40_000

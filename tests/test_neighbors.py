@@ -120,3 +120,12 @@ def test_callables_and_metric_parameters_reach_the_search():
     weighted = neighbors_graph(describe(X, metric="seuclidean", metric_params={"V": [4.0] * 6}), X)
     for graph in (half, weighted):
         np.testing.assert_allclose(graph.distances, plain.distances / 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e8])
+def test_a_new_row_near_the_mean_is_compared_in_the_same_place(offset):
+    """Fitted and new rows must be centred together or not at all."""
+    X = 5 * rng.standard_normal((200, 3)) + offset
+    new = X.mean(axis=0, keepdims=True) + 0.01
+    indices, _ = neighbors_of_new(Problem(*X.shape), X, new, 1)
+    assert indices[0, 0] == np.argmin(((X - new) ** 2).sum(axis=1))

@@ -162,8 +162,7 @@ def neighbors_of_new(
         indices, distances = _nearest_precomputed(X_new, k)
     else:
         if problem.metric in ("euclidean", "l2") and not problem.is_sparse:
-            middle = X.mean(axis=0, dtype=np.float64)
-            X, X_new = _centred(X, middle), _centred(X_new, middle)
+            X, X_new = _centred(X, X, X_new)
         parameters = dict(problem.metric_params)
         searcher = _sklearn_search(k, problem.metric, parameters, problem.n_threads)
         distances, indices = searcher.fit(X).kneighbors(X_new)
@@ -190,8 +189,7 @@ def _find(
         distances, indices = searcher.fit(X).kneighbors()
         words = f"scikit-learn ({searcher._fit_method})"
     else:
-        middle = X.mean(axis=0, dtype=np.float64)
-        points = _unit_rows(X) if metric == "cosine" else _centred(X, middle)
+        points = _unit_rows(X) if metric == "cosine" else _centred(X, X)[0]
         if search == "tree":
             found = _tree(points, k, n_threads)
         elif search == "brute":
@@ -212,12 +210,17 @@ def _sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_job
     )
 
 
-def _centred(X: NDArray[Any], middle: NDArray[np.float64]) -> NDArray[Any]:
-    """Subtract ``middle`` where it costs precision: |a|² + |b|² - 2ab cancels far from zero."""
+def _centred(X: NDArray[Any], *matrices: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Move all matrices by the mean of X where X is so far from zero that precision is lost.
+
+    Squared distances as |a|² + |b|² - 2ab cancel there. The decision is X's alone: matrices that are
+    compared with one another must be moved together or not at all.
+    """
+    middle = X.mean(axis=0, dtype=np.float64)
     spread = float(np.abs(X[:1_000] - middle).max())
     if float(np.abs(middle).max()) <= 10 * spread:
-        return X
-    return (X - middle).astype(X.dtype)
+        return matrices
+    return tuple((matrix - middle).astype(matrix.dtype) for matrix in matrices)
 
 
 def _unit_rows(X: NDArray[Any]) -> NDArray[Any]:

@@ -213,8 +213,8 @@ def _sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_job
 def _centred(X: NDArray[Any], *matrices: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """Move all matrices by the mean of X where X is so far from zero that precision is lost.
 
-    Squared distances as |a|² + |b|² - 2ab cancel there. The decision is X's alone: matrices that are
-    compared with one another must be moved together or not at all.
+    Squared distances as |a|² + |b|² - 2ab cancel there. The decision is X's alone: matrices that
+    are compared with one another must be moved together or not at all.
     """
     middle = X.mean(axis=0, dtype=np.float64)
     spread = float(np.abs(X[:1_000] - middle).max())

@@ -41,11 +41,11 @@ def _estimator(n: int, repeats: int) -> list[dict[str, Any]]:
     from tsne_backends import ServerlessTSNE
     from tsne_backends.registry import load_backend
     from tsne_backends.run import Run
-    from tsne_backends.validation import describe
+    from tsne_backends.validation import describe, outline
 
     X = data.load("mixture10", n)
     estimator = ServerlessTSNE(random_state=0, max_iter=500)
-    problem, engine = describe(estimator, X), load_backend("opentsne")
+    problem, engine = describe(estimator, outline(X)), load_backend("opentsne")
     bare, whole, own = [], [], []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -22,7 +22,8 @@ from tsne_backends.stopping import ProgressCheck
 
 def test_choice_of_gradient():
     def choice(n, phase, **changes):
-        return choose_gradient(Problem(n, 10, **changes), phase)
+        problem = Problem(n, 10, **changes)
+        return choose_gradient(problem, problem.phases[phase == "main"])
 
     assert choice(300, "main") == "bh"
     assert choice(10_000, "early exaggeration", n_threads=2) == "fft"
@@ -32,8 +33,9 @@ def test_choice_of_gradient():
     assert choice(100_000, "main", method="barnes_hut") == "bh"
     assert choice(300, "main", method="fft") == "fft"
     assert choice(100_000, "main", angle=0.0) == "bh"
-    assert choose_gradient(Problem(3_000, 10), "early exaggeration", 20) == "fft"
-    assert choose_gradient(Problem(3_000, 10), "early exaggeration", 2_000) == "bh"
+    problem = Problem(3_000, 10)
+    assert choose_gradient(problem, problem.phases[0], 20) == "fft"
+    assert choose_gradient(problem, problem.phases[0], 2_000) == "bh"
 
 
 def test_stopping_rules():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from tsne_backends.errors import did_you_mean
 from tsne_backends.problem import Problem
 
 if TYPE_CHECKING:
+    from tsne_backends.machine import Machine
     from tsne_backends.run import Run
 
 
@@ -78,6 +79,72 @@ class Option:
     legal: str
 
 
+#: The parts of a run that are predicted, in the order in which they happen.
+ESTIMATED_PARTS = ("start", "upload", "neighbours", "optimise", "download")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run is expected to take.
+
+    Attributes
+    ----------
+    neighbours : float
+        Seconds for the neighbours graph.
+    optimise : float
+        Seconds for affinities, initial positions and all iterations.
+    start, upload, download : float
+        Seconds until a remote machine is ready, and for sending X and fetching the map; 0 where
+        the work stays on this machine.
+    usd : float
+        What the run is billed, in US dollars.
+    idle_usd : float
+        What a rented machine may be billed on top while it waits for another run.
+    memory_bytes : float
+        Peak memory where the run happens; 0 where unknown.
+    """
+
+    neighbours: float
+    optimise: float
+    start: float = 0.0
+    upload: float = 0.0
+    download: float = 0.0
+    usd: float = 0.0
+    idle_usd: float = 0.0
+    memory_bytes: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds from beginning to end."""
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, float]:
+        """Return the seconds of each part."""
+        return {part: getattr(self, part) for part in ESTIMATED_PARTS}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One way in which a backend could run a problem: on one kind of GPU, say.
+
+    Attributes
+    ----------
+    variant : str
+        What tells it from the backend's other offers, such as ``"L4"``; empty if there is but one.
+    estimate : Estimate or None
+        None where the backend cannot say; ``auto`` then prefers any backend that can.
+    refusal : str
+        A sentence where this way, unlike others of the backend, is closed; else empty.
+    options : mapping
+        What to add to ``backend_options`` to run it this way.
+    """
+
+    variant: str = ""
+    estimate: Estimate | None = None
+    refusal: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Embedding:
     """What an engine returns.
@@ -117,10 +184,13 @@ class Backend(ABC):
         One entry for every name in `ESTIMATOR_PARAMETERS`.
     options : mapping of str to Option
         What ``backend_options`` may hold.
+    remote : bool
+        Whether X leaves this machine; users can forbid that.
     """
 
     name: ClassVar[str]
     where: ClassVar[str]
+    remote: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, Parameter]]
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
 
@@ -178,8 +248,29 @@ class Backend(ABC):
         return available
 
     def should_run(self, problem: Problem) -> Verdict:
-        """Say whether ``auto`` should consider this engine: a matter of time and money."""
+        """Say whether ``auto`` should consider this engine at all, whatever it would take."""
         return Verdict(True, "It has no reason to stand back.")
+
+    def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
+        """Predict what `embed` would take; a pure function that touches no network.
+
+        Parameters
+        ----------
+        problem : Problem
+            `can_run` has said yes to it.
+        machine : Machine
+            What is known of this machine and its connection.
+
+        Returns
+        -------
+        Estimate or None
+            None where there is no way to tell.
+        """
+        return None
+
+    def offers(self, problem: Problem, machine: Machine) -> Sequence[Offer]:
+        """Return every way in which this backend could run ``problem``; at least one."""
+        return (Offer(estimate=self.estimate(problem, machine)),)
 
     def option(self, problem: Problem, key: str) -> Any:
         """Return the user's value of a backend option, or its default."""

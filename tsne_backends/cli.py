@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tsne_backends import BackendError, __version__
+from tsne_backends.settings import PREFERENCES
 
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
@@ -41,6 +42,9 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "angle": (float, "Barnes–Hut's trade-off, 0 exact to 1 fast."),
     "n_jobs": (int, "Threads; all cores if not given."),
     "backend": (str, 'Engine, or "auto".'),
+    "max_cost": (float, "US dollars one run may cost at most."),
+    "allow_remote": (bool, "Whether data may leave this machine."),
+    "prefer": (click.Choice(PREFERENCES), 'What "auto" aims at.'),
 }
 
 

@@ -6,7 +6,8 @@ What to run is decided in `plan`; what it means is described in `problem`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
-from tsne_backends.plan import Plan
+from tsne_backends.plan import Candidate, Plan
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend, load_backends
 from tsne_backends.run import Run
@@ -54,8 +55,13 @@ def backends_for(asked: str, options: Mapping[str, Any]) -> Mapping[str, Backend
 
 
 def run_first_that_starts(
-    plan: Plan, candidates: Mapping[str, Backend], problem: Problem, X: Any, run: Run
-) -> tuple[str, Embedding]:
+    plan: Plan,
+    candidates: Mapping[str, Backend],
+    problem: Problem,
+    X: Any,
+    run: Run,
+    announce: Callable[[Candidate], None],
+) -> tuple[Candidate, Embedding]:
     """Run the plan's backends in order until one starts; only ``auto`` has more than one.
 
     Parameters
@@ -66,11 +72,13 @@ def run_first_that_starts(
     problem : Problem
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     run : Run
+    announce : callable
+        Told of each candidate before it is tried.
 
     Returns
     -------
-    name : str
-        The backend that ran.
+    way : Candidate
+        What ran.
     embedding : Embedding
 
     Raises
@@ -78,19 +86,25 @@ def run_first_that_starts(
     BackendUnavailableError
         The last backend could not start either.
     """
-    *others, last = plan.order
+    *others, last = plan.usable
+
+    def embed(way: Candidate) -> tuple[Candidate, Embedding]:
+        announce(way)
+        options = {**way.options, **problem.options}
+        return way, candidates[way.backend].embed(replace(problem, options=options), X, run)
+
     with threadpool_limits(problem.n_threads):
-        for name in others:
+        for way in others:
             try:
-                return name, candidates[name].embed(problem, X, run)
+                return embed(way)
             except BackendUnavailableError as error:
                 run.timings.clear()
                 warnings.warn(
-                    f'The backend "{name}" could not start ({error}); going on with the next one.',
+                    f'"{way.label}" could not start ({error}); going on with the next one.',
                     BackendWarning,
                     stacklevel=2,
                 )
-        return last, candidates[last].embed(problem, X, run)
+        return embed(last)
 
 
 def check_finite(embedding: Embedding, name: str, problem: Problem) -> None:

@@ -29,6 +29,14 @@ class UnsupportedProblemError(BackendError, ValueError):
     """The backend asked for cannot compute what was asked of it."""
 
 
+class LimitError(BackendError, RuntimeError):
+    """A limit the user has set (``allow_remote``, ``max_cost``, a list of backends) forbids it."""
+
+
+class ConfigurationError(BackendError, ValueError):
+    """An environment variable or the configuration file holds something without a meaning."""
+
+
 class EmbeddingError(BackendError, FloatingPointError):
     """The optimisation ended in coordinates that are not finite."""
 
@@ -39,6 +47,10 @@ class FileFormatError(BackendError, ValueError):
 
 class BackendWarning(UserWarning):
     """A backend was skipped: a broken plug-in, or one that could not start under ``auto``."""
+
+
+class MemoryOfRunsWarning(UserWarning):
+    """What is remembered of this machine and its runs cannot be read or written."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -26,17 +26,22 @@ from tsne_backends.callbacks import (
     protocol_callback,
     with_callbacks,
 )
-from tsne_backends.dispatch import backends_for, check_finite, run_first_that_starts
+from tsne_backends.decision import decide
+from tsne_backends.dispatch import check_finite, run_first_that_starts
 from tsne_backends.display import choose_display
 from tsne_backends.machine import thread_count
-from tsne_backends.plan import make_plan
+from tsne_backends.plan import Plan
 from tsne_backends.run import Run
+from tsne_backends.settings import PREFERENCES, Settings, read_settings
 from tsne_backends.validation import (
     check_cache,
     check_init,
     check_new_data,
+    check_outline,
     check_training_data,
     describe,
+    given_outline,
+    outline,
     safe_scale,
 )
 
@@ -92,7 +97,7 @@ class ServerlessTSNE(
         Threads. None uses every usable core, as scikit-learn's t-SNE gradient does.
     backend : str, default="auto"
         ``"auto"``, or the name of one engine, which is then used or refused, never swapped. See
-        `tsne_backends.list_backends`.
+        `tsne_backends.list_backends`. ``"auto"`` takes the one that should finish first.
     backend_options : dict, default=None
         Options of the engine; see its documentation.
     memory : str, path or joblib.Memory, default=None
@@ -100,6 +105,17 @@ class ServerlessTSNE(
     callbacks : callable or list of callables, default=None
         ``callback(iteration, kl, embedding)``, every 50 iterations. A true result ends the
         optimisation and keeps the map so far.
+    max_cost : float, default=None
+        US dollars that one fit may cost at most, the time included in which a rented machine may
+        wait for another run. None leaves it to the environment variable
+        ``SERVERLESS_TSNE_MAX_COST`` and the configuration file, else there is no limit.
+    allow_remote : bool, default=None
+        Whether X may leave this machine. None leaves it to ``SERVERLESS_TSNE_ALLOW_REMOTE`` and
+        the configuration file, else it may go to a service that you deployed yourself.
+    prefer : {"time", "cost", "order"}, default=None
+        What ``"auto"`` aims at: finishing first, spending least, or the first in the list of
+        backends. None leaves it to ``SERVERLESS_TSNE_PREFER`` and the configuration file, else
+        it is ``"time"``.
 
     Attributes
     ----------
@@ -119,7 +135,7 @@ class ServerlessTSNE(
     backend_ : str
         The engine that made the map.
     plan_ : Plan
-        The choice, its reasons, and the schedule.
+        The choice, its reasons, the schedule, and what was expected beside what it took.
     timings_ : dict of str to float
         Seconds per phase: neighbours, affinities, initialisation, optimisation, total.
     details_ : dict
@@ -162,6 +178,9 @@ class ServerlessTSNE(
         "backend_options": [dict, None],
         "memory": [str, PathLike, HasMethods(["cache"]), None],
         "callbacks": [callable, list, tuple, None],
+        "max_cost": [Interval(Real, 0, None, closed="left"), None],
+        "allow_remote": ["boolean", None],
+        "prefer": [StrOptions(set(PREFERENCES)), None],
     }
 
     def __init__(
@@ -186,6 +205,9 @@ class ServerlessTSNE(
         backend_options: dict[str, Any] | None = None,
         memory: Any = None,
         callbacks: Any = None,
+        max_cost: float | None = None,
+        allow_remote: bool | None = None,
+        prefer: str | None = None,
     ) -> None:
         self.n_components = n_components
         self.perplexity = perplexity
@@ -206,6 +228,48 @@ class ServerlessTSNE(
         self.backend_options = backend_options
         self.memory = memory
         self.callbacks = callbacks
+        self.max_cost = max_cost
+        self.allow_remote = allow_remote
+        self.prefer = prefer
+
+    def plan(
+        self,
+        X: Any = None,
+        *,
+        shape: tuple[int, int] | None = None,
+        dtype: str = "float32",
+    ) -> Plan:
+        """Say which backend `fit` would use, and what each would take; nothing is computed.
+
+        The values of X are not looked at: they are checked by `fit`. The first plan on a machine
+        measures its speed, for a fraction of a second.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features), optional
+            The data.
+        shape : tuple of int, optional
+            ``(n_samples, n_features)`` instead of X.
+        dtype : {"float32", "float64"}, default="float32"
+            Type of data given by shape.
+
+        Returns
+        -------
+        Plan
+            Prints as a table; see `tsne_backends.plan.Plan`.
+
+        Raises
+        ------
+        ValueError
+            Parameters, shape or settings are not valid.
+        BackendUnavailableError, UnsupportedProblemError, LimitError
+            As in `fit`.
+        """
+        self._validate_params()
+        data = outline(X) if shape is None else given_outline(shape, dtype)
+        check_outline(self, data)
+        problem = describe(self, data, draw_seed=False)
+        return decide(problem, self.backend, self._settings(), probe=True).plan
 
     def fit(self, X: Any, y: Any = None) -> ServerlessTSNE:
         """Compute the map of X.
@@ -230,6 +294,10 @@ class ServerlessTSNE(
             The backend asked for is not usable here.
         UnsupportedProblemError
             The backend asked for cannot compute this, or none can.
+        LimitError
+            ``allow_remote``, ``max_cost`` or a list of backends leaves nothing that can run.
+        ConfigurationError
+            An environment variable or the configuration file makes no sense.
         EmbeddingError
             The optimisation diverged; ``embedding_`` is not set.
         """
@@ -255,11 +323,12 @@ class ServerlessTSNE(
 
         Raises
         ------
-        ValueError, BackendUnavailableError, UnsupportedProblemError, EmbeddingError
+        ValueError, BackendUnavailableError, UnsupportedProblemError, LimitError, EmbeddingError
             As in `fit`.
         """
         started = time.perf_counter()
         self._forget_fit()
+        settings = self._settings()
         X = check_training_data(self, X)
         initial = check_init(self, X.shape[0])
         callbacks = check_callbacks(self.callbacks)
@@ -267,26 +336,28 @@ class ServerlessTSNE(
         scale = safe_scale(X, self.metric)
         if scale != 1.0:
             X = X / X.dtype.type(scale)
-        problem = describe(self, X)
-        candidates = backends_for(self.backend, problem.options)
-        plan = make_plan(problem, candidates, self.backend)
+        problem = describe(self, outline(X))
+        decision = decide(problem, self.backend, settings)
+        plan = decision.plan
         logger.info(plan.sentence())
 
         protocol, context = protocol_callback(self, X, problem)
         display = choose_display(self.verbose, problem.max_iter)
         run = Run([*callbacks, *protocol], display, memory, initial)
         try:
-            name, embedding = run_first_that_starts(plan, candidates, problem, X, run)
+            way, embedding = run_first_that_starts(
+                plan, decision.candidates, problem, X, run, decision.announce
+            )
         finally:
             display.close()
-        check_finite(embedding, name, problem)
+        check_finite(embedding, way.backend, problem)
 
         self.embedding_ = embedding.coordinates
         self.kl_divergence_ = embedding.kl_divergence
         self.n_iter_ = embedding.n_iter
         self.learning_rate_ = plan.phases[0].learning_rate
-        self.backend_ = name
-        self.plan_ = plan
+        self.backend_ = way.backend
+        self.plan_ = decision.learn(way, run, embedding.n_iter)
         self.timings_ = {**run.timings, "total": time.perf_counter() - started}
         self.details_ = dict(embedding.details)
         self._problem = problem
@@ -337,6 +408,10 @@ class ServerlessTSNE(
             X, fitted = X / X.dtype.type(scale), fitted / fitted.dtype.type(scale)
         problem = replace(self._problem, n_threads=thread_count(self.n_jobs))
         return place(problem, fitted, self.embedding_, X)
+
+    def _settings(self) -> Settings:
+        given = {name: getattr(self, name) for name in ("max_cost", "allow_remote", "prefer")}
+        return read_settings(given)
 
     def _forget_fit(self) -> None:
         """Drop what an earlier fit left, so that a failed one cannot be taken for it."""

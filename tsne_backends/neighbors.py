@@ -1,7 +1,8 @@
 """Nearest-neighbour graphs: which search to use, the search itself, and its cache.
 
-Every CPU engine and the placement of new points get their neighbours here. Exact search wherever it
-is affordable; beyond that usearch's HNSW index, whose recall is checked on a sample of the rows.
+Every CPU engine and the placement of new points get their neighbours here. The search is the one
+that ``cost`` expects to be quickest: exact, or usearch's HNSW index, whose recall is checked on a
+sample of the rows.
 """
 
 from __future__ import annotations
@@ -15,24 +16,11 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends import cost
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.problem import Problem
 
 logger = logging.getLogger(__name__)
-
-# The crossovers below were measured on 2 cores of an AMD EPYC (Zen 4), k = 91, float32, on image
-# patches in 48, 192 and 768 dimensions and a mixture of 30 Gaussians in 10;
-# `python -m benchmarks.neighbors` measures them again.
-
-#: Below this, blocked brute force beats building any index (50,000 × 48: 5.8 s, HNSW 6.2 s).
-BRUTE_MAX_SAMPLES = 40_000
-#: Below this, brute force beats the KD-tree even in few dimensions.
-TREE_MIN_SAMPLES = 15_000
-#: Up to this many rows the KD-tree is worth its risk: on unclustered 10-D noise it takes 5 times
-#: as long as on clusters (50,000 × 10: 8.6 s against 1.7 s, brute force 3.9 s).
-TREE_MAX_SAMPLES = 100_000
-#: Beyond this many features a KD-tree visits most of its leaves (50,000 × 20 noise: 50 s).
-TREE_MAX_FEATURES = 10
 
 #: Least share of true neighbours an approximate search must find; 0.95 leaves the KL divergence
 #: and the 15-neighbour preservation of the map unchanged to three digits.
@@ -89,7 +77,7 @@ def neighbors_graph(
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Data; distances or a sparse neighbours graph where the metric is ``"precomputed"``.
     search : {"auto", "exact", "approximate"}
-        ``"auto"`` is exact wherever that is affordable.
+        ``"auto"`` is exact wherever that is quickest.
     memory : joblib.Memory, optional
         Where given, the graph is looked up there first, by the content of X, metric and k.
 
@@ -114,27 +102,35 @@ def neighbors_graph(
 
 
 def choose_search(problem: Problem, search: str = "auto") -> str:
-    """Return which search `neighbors_graph` will use.
+    """Return which search `neighbors_graph` will use: of those that serve, the quickest.
+
+    "Quickest" on the reference machine, or a seed would not repeat where a speed is measured anew.
+    """
+    return min(
+        searches_for(problem, search),
+        key=lambda name: cost.search_seconds(name, problem, cost.REFERENCE),
+    )
+
+
+def searches_for(problem: Problem, search: str = "auto") -> tuple[str, ...]:
+    """Return the searches that serve a problem.
 
     Returns
     -------
-    str
-        ``"tree"``, ``"brute"``, ``"hnsw"``, ``"precomputed"``, or ``"sklearn"`` for what only
-        scikit-learn's search can do (sparse data, other metrics).
+    tuple of str
+        Of ``"tree"``, ``"brute"`` and ``"hnsw"``; or only ``"precomputed"``; or only
+        ``"sklearn"`` for what nothing else can do (sparse data, other metrics).
     """
     if problem.metric == "precomputed":
-        return "precomputed"
+        return ("precomputed",)
     if problem.is_sparse or problem.metric not in ("euclidean", "l2", "cosine"):
-        return "sklearn"
+        return ("sklearn",)
     if problem.metric_params:
-        return "sklearn"
-    n, d = problem.n_samples, problem.n_features
-    approximate = search == "approximate" and n > problem.n_neighbors + RECALL_SAMPLE
-    if approximate:
-        return "hnsw"
-    if TREE_MIN_SAMPLES <= n <= TREE_MAX_SAMPLES and d <= TREE_MAX_FEATURES:
-        return "tree"
-    return "brute" if n <= BRUTE_MAX_SAMPLES or search == "exact" else "hnsw"
+        return ("sklearn",)
+    can_sample = problem.n_samples > problem.n_neighbors + RECALL_SAMPLE
+    if search == "approximate" and can_sample:
+        return ("hnsw",)
+    return ("brute", "tree", "hnsw") if search == "auto" and can_sample else ("brute", "tree")
 
 
 def neighbors_of_new(

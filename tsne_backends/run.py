@@ -41,6 +41,11 @@ class Run:
     ----------
     timings : dict of str to float
         Seconds per phase, filled by `phase`.
+    n_bytes : dict of str to float
+        Bytes sent (``"upload"``) and fetched (``"download"``), filled by remote engines; with the
+        seconds of the phases of these names they tell the speed of the connection.
+    callback_seconds : float
+        Seconds spent in the callbacks.
     """
 
     def __init__(
@@ -55,6 +60,13 @@ class Run:
         self.memory = memory or joblib.Memory(None, verbose=0)
         self.initial = initial
         self.timings: dict[str, float] = {}
+        self.n_bytes: dict[str, float] = {}
+        self.callback_seconds = 0.0
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the neighbours graph may come from a cache."""
+        return getattr(self.memory, "location", "unknown") is not None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -91,6 +103,8 @@ class Run:
         self.display.report(iteration, kl)
         view = np.asarray(embedding).view()
         view.flags.writeable = False
+        start = time.perf_counter()
         # Every callback hears of every report, even after one has asked to stop.
         answers = [bool(callback(iteration, float(kl), view)) for callback in self.callbacks]
+        self.callback_seconds += time.perf_counter() - start
         return any(answers)

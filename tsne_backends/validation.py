@@ -7,6 +7,7 @@ may be is declared in the estimator's ``_parameter_constraints``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,17 @@ from tsne_backends.problem import Problem
 #: Largest and smallest magnitudes whose squares single precision holds with room to spare
 #: (it ends near 3e38 and 1e-38); data beyond are rescaled, which no Euclidean map notices.
 SAFE_MAGNITUDES = (1e-15, 1e15)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a plan needs to know of X: its shape, its type after validation, its bytes."""
+
+    n_samples: int
+    n_features: int
+    dtype: str
+    n_bytes: int
+    is_sparse: bool = False
 
 
 def check_training_data(estimator: Any, X: Any) -> Any:
@@ -49,12 +61,7 @@ def check_training_data(estimator: Any, X: Any) -> Any:
         ensure_min_samples=2,
         dtype=[np.float32, np.float64],
     )
-    n_samples = X.shape[0]
-    if estimator.perplexity >= n_samples:
-        raise ValueError(
-            f"perplexity ({estimator.perplexity}) must be less than n_samples ({n_samples}); "
-            "a third of n_samples or less is advised."
-        )
+    _check_perplexity(estimator, X.shape[0])
     check_metric(estimator.metric)
     if _is_precomputed(estimator):
         _check_distances(estimator, X)
@@ -141,18 +148,79 @@ def safe_scale(X: Any, metric: Any) -> float:
     return 1.0 if peak == 0 or smallest <= peak <= largest else peak
 
 
-def describe(estimator: Any, X: Any) -> Problem:
-    """Build the `Problem` from a checked estimator and checked data."""
-    is_sparse = hasattr(X, "tocsr")
+def outline(X: Any) -> Outline:
+    """Return the shape and kind of data without looking at its values.
+
+    Raises
+    ------
+    ValueError
+        X has no two dimensions.
+    """
+    if hasattr(X, "tocsr"):
+        stored = X.nnz * (_floating(X.dtype).itemsize + 4) + 4 * (X.shape[0] + 1)
+        n, d = X.shape
+        return Outline(n, d, _floating(X.dtype).name, stored, is_sparse=True)
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"A plan needs data of two dimensions, rows by features; X has shape {X.shape}."
+        )
+    types = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", []))
+    kind = np.result_type(*map(_floating, types)) if types else np.dtype(np.float64)
+    return given_outline(X.shape, kind.name)
+
+
+def given_outline(shape: tuple[int, int], dtype: str = "float32") -> Outline:
+    """Return the outline of dense data of which only shape and type are known.
+
+    Raises
+    ------
+    ValueError
+        The shape is not two positive integers, or the type is another.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f'dtype must be "float32" or "float64"; it was {dtype!r}.')
+    sides: list[object] = list(shape)
+    whole = len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides)
+    if not whole or min(shape) < 1:
+        raise ValueError(
+            f"shape must be (n_samples, n_features), two positive integers; it was {shape!r}."
+        )
+    n, d = (int(side) for side in shape)
+    return Outline(n, d, dtype, n * d * np.dtype(dtype).itemsize)
+
+
+def _floating(dtype: Any) -> np.dtype[Any]:
+    """Return the type that validation turns a type into: float64 stays, all else is float32."""
+    return np.dtype(np.float64 if str(dtype).lower() == "float64" else np.float32)
+
+
+def check_outline(estimator: Any, data: Outline) -> None:
+    """Refuse what can be refused without looking at values."""
+    if data.n_samples < 2:
+        raise ValueError(f"t-SNE needs at least 2 rows; there are {data.n_samples}.")
+    _check_perplexity(estimator, data.n_samples)
+    check_metric(estimator.metric)
+    if _is_precomputed(estimator):
+        _check_square(data.n_samples, data.n_features)
+
+
+def describe(estimator: Any, data: Outline, *, draw_seed: bool = True) -> Problem:
+    """Build the `Problem` from a checked estimator and the outline of checked data.
+
+    A plan that computes nothing passes ``draw_seed=False``, because drawing would move the user's
+    random generator.
+    """
     seed = estimator.random_state
     if not isinstance(seed, (int, np.integer)):
-        seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
+        seed = check_random_state(seed).randint(np.iinfo(np.int32).max) if draw_seed else 0
     return Problem(
-        n_samples=X.shape[0],
-        n_features=X.shape[1],
-        dtype=X.dtype.name,
-        n_bytes=X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if is_sparse else X.nbytes,
-        is_sparse=is_sparse,
+        n_samples=data.n_samples,
+        n_features=data.n_features,
+        dtype=data.dtype,
+        n_bytes=data.n_bytes,
+        is_sparse=data.is_sparse,
         n_components=int(estimator.n_components),
         perplexity=float(estimator.perplexity),
         early_exaggeration=float(estimator.early_exaggeration),
@@ -170,6 +238,14 @@ def describe(estimator: Any, X: Any) -> Problem:
         repeatable=estimator.random_state is not None,
         options=dict(estimator.backend_options or {}),
     )
+
+
+def _check_perplexity(estimator: Any, n_samples: int) -> None:
+    if estimator.perplexity >= n_samples:
+        raise ValueError(
+            f"perplexity ({estimator.perplexity}) must be less than n_samples ({n_samples}); "
+            "a third of n_samples or less is advised."
+        )
 
 
 def _is_precomputed(estimator: Any) -> bool:
@@ -197,12 +273,16 @@ def _try_metric(estimator: Any, two_rows: Any) -> None:
         ) from error
 
 
-def _check_distances(estimator: Any, X: Any) -> None:
-    if X.shape[0] != X.shape[1]:
+def _check_square(n_rows: int, n_columns: int) -> None:
+    if n_rows != n_columns:
         raise ValueError(
             f'With metric="precomputed", X must be a square distance matrix; it is '
-            f"{X.shape[0]} × {X.shape[1]}."
+            f"{n_rows} × {n_columns}."
         )
+
+
+def _check_distances(estimator: Any, X: Any) -> None:
+    _check_square(*X.shape)
     check_non_negative(X, "ServerlessTSNE.fit with metric='precomputed' (distances)")
     if estimator.method == "exact" and hasattr(X, "tocsr"):
         raise TypeError(

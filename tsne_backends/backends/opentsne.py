@@ -7,7 +7,6 @@ are openTSNE's. What is tuned is *which* of its gradients runs when, and on whic
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -15,32 +14,22 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
+from tsne_backends import cost
+from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.initialization import initial_positions
-from tsne_backends.machine import import_with_passive_threads
-from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
+from tsne_backends.machine import Machine, import_with_passive_threads
+from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, searches_for
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
 from tsne_backends.stopping import ProgressCheck
 
-# Seconds per iteration, openTSNE 1.0.4 on 2 cores of an AMD EPYC (Zen 4), 10-D mixture, n = 300
-# to 20,000. Only their ratio matters, and that only near the crossover, where both are equal.
-#: Barnes–Hut, angle 0.5: this × n × log2(n) / threads.
-BARNES_HUT_SECONDS = 4.4e-7
-#: FFT: openTSNE runs it on one thread. A part per call, per cell of the grid, and per point.
-FFT_CALL_SECONDS, FFT_CELL_SECONDS = 6e-4, 1.4e-6
-FFT_POINT_SECONDS = {"early exaggeration": 4.8e-7, "main": 1.1e-6}
-#: Intervals per axis to reckon with: maps stay small in early exaggeration and end 100 to 200 wide.
-EXPECTED_INTERVALS = {"early exaggeration": 20, "main": 160}
 #: A grid this wide already takes 0.8 s per iteration and 0.4 GB; openTSNE itself stops at 1,000.
 MAX_START_INTERVALS = 400
-#: Barnes–Hut's cost falls with the angle as this power (measured from 0.5 to 0.7: 28.0 to 20.8 s).
-BARNES_HUT_ANGLE_POWER = -0.9
 
 #: Least intervals of the FFT grid. openTSNE's 50 make a small early map 2.5 times finer than its
 #: own spacing of one unit asks for: early exaggeration takes 1.4 to 2.4 times as long, and the
 #: final KL divergence is the same to 0.3 %.
-MIN_INTERVALS = 20
+MIN_INTERVALS = int(cost.EARLY_MAP_UNITS)
 
 
 def _refuse_components(problem: Problem) -> str | None:
@@ -113,6 +102,15 @@ class OpenTSNEBackend(Backend):
             return Verdict(False, "openTSNE is not installed; run `pip install opentsne`.")
         return Verdict(True, "openTSNE is installed and takes any size of data.")
 
+    def estimate(self, problem: Problem, machine: Machine) -> Estimate:
+        """Predict seconds and memory; see `tsne_backends.cost`."""
+        searches = searches_for(problem, self.option(problem, "neighbors"))
+        return Estimate(
+            neighbours=cost.neighbours_seconds(searches, problem, machine),
+            optimise=cost.opentsne_seconds(problem, machine),
+            memory_bytes=cost.graph_engine_bytes(problem),
+        )
+
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         """Neighbours, affinities, initial positions, then the phases one after the other."""
         openTSNE = import_with_passive_threads("openTSNE")
@@ -150,28 +148,21 @@ class OpenTSNEBackend(Backend):
         )
 
 
-def choose_gradient(problem: Problem, phase: str, start_intervals: float = 0.0) -> str:
+def choose_gradient(problem: Problem, phase: Phase, start_intervals: float = 0.0) -> str:
     """Return the gradient, ``"bh"`` or ``"fft"``, that is quicker in one phase.
 
     Parameters
     ----------
     problem : Problem
         Size, threads, angle, and ``method`` where the user decided.
-    phase : str
-        ``"early exaggeration"``, with its small map and cheap grid, or ``"main"``.
+    phase : Phase
+        Early exaggeration has a small map and a cheap grid, the main phase a growing one.
     start_intervals : float, default=0.0
         Grid intervals the map spans at the start of the phase: a user's ``init`` may be wide.
     """
-    if problem.method != "auto":
-        return {"barnes_hut": "bh", "fft": "fft"}[problem.method]
-    if problem.angle == 0:  # Barnes–Hut without approximation, which only the user can want
-        return "bh"
-    n = problem.n_samples
-    relative_angle = (problem.angle / 0.5) ** BARNES_HUT_ANGLE_POWER
-    barnes_hut = BARNES_HUT_SECONDS * n * math.log2(n) / problem.n_threads * relative_angle
-    cells = max(EXPECTED_INTERVALS[phase], start_intervals) ** problem.n_components
-    fft = FFT_CALL_SECONDS + FFT_CELL_SECONDS * cells + FFT_POINT_SECONDS[phase] * n
-    return "bh" if barnes_hut <= fft else "fft"
+    start_cells = start_intervals ** min(problem.n_components, 2)
+    cells = max(cost.mean_cells(problem, phase), start_cells)
+    return cost.quicker_gradient(problem, cost.REFERENCE, cells)[0]
 
 
 def _affinities(graph: NeighborsGraph, problem: Problem) -> Any:
@@ -193,7 +184,7 @@ def _optimise(
     done, gradients = 0, {}
     for phase in problem.phases:
         span = float(np.ptp(embedding))
-        gradients[phase.name] = choose_gradient(problem, phase.name, span / interval)
+        gradients[phase.name] = choose_gradient(problem, phase, span / interval)
         # Each phase starts from rest, as in scikit-learn: velocities and gains of exaggerated
         # forces would throw points apart, the further the higher the learning rate.
         embedding.optimizer.update = embedding.optimizer.gains = None

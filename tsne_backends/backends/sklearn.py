@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.backend import Backend, Embedding, Option, Parameter, Verdict
+from tsne_backends import cost
+from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.initialization import initial_positions
-from tsne_backends.neighbors import neighbors_graph
+from tsne_backends.machine import Machine
+from tsne_backends.neighbors import neighbors_graph, searches_for
 from tsne_backends.problem import Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
 
@@ -86,6 +88,20 @@ class SklearnBackend(Backend):
                 "the newest serverless-tsne.",
             )
         return Verdict(True, "scikit-learn is installed and takes every kind of input, slowly.")
+
+    def estimate(self, problem: Problem, machine: Machine) -> Estimate:
+        """Predict seconds and memory; see `tsne_backends.cost`."""
+        if problem.method == "exact":
+            neighbours = cost.dense_distances_seconds(problem, machine)
+            memory = cost.exact_engine_bytes(problem)
+        else:
+            neighbours = cost.neighbours_seconds(searches_for(problem), problem, machine)
+            memory = cost.graph_engine_bytes(problem)
+        return Estimate(
+            neighbours=neighbours,
+            optimise=cost.sklearn_seconds(problem, machine),
+            memory_bytes=memory,
+        )
 
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         """Affinities (sparse, or dense if exact), initial positions, then the phases."""

@@ -1,0 +1,169 @@
+"""What past runs teach: corrections of the cost model, and the speed of the connection.
+
+Pure functions. The model's error for one part of one way of running is taken as a factor that
+changes slowly with the size of the data. It starts from what the probe says and moves towards what
+runs took: recent runs of a similar size count most, a single slow one little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.backend import Estimate
+from tsne_backends.machine import Link
+from tsne_backends.problem import Problem
+from tsne_backends.runs import PastRun
+
+#: Spread (standard deviation of the logarithm) of the probed model's error, and of one run's.
+MODEL_SPREAD, RUN_SPREAD = 0.35, 0.15
+#: A run further than this from the others (in logarithms) counts as a slow spell.
+OUTLIER_SPREAD = 0.25
+#: Runs whose rows, features or threads differ by this factor are half as telling, roughly.
+SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS = 4.0, 6.0, 2.0
+#: What the least similar run still tells: the engine's speed on this machine as a whole.
+LEAST_SIMILARITY = 0.08
+#: Share of that for runs of the same backend in another variant.
+OTHER_VARIANT = 0.3
+#: Days after which a run counts half.
+HALF_LIFE_DAYS = 60.0
+DAY_SECONDS = 86_400.0
+
+#: Bytes below which a transfer tells the round trip rather than the rate.
+SMALL_TRANSFER_BYTES = 20_000
+#: Transfers that are looked at, newest first: connections change.
+RECENT_TRANSFERS = 20
+
+
+def learned_estimate(
+    label: str,
+    estimate: Estimate,
+    reference: Estimate,
+    problem: Problem,
+    runs: Sequence[PastRun],
+    now: float,
+) -> Estimate:
+    """Correct an estimate by what runs on this machine took.
+
+    Parameters
+    ----------
+    label : str
+        Backend and variant.
+    estimate : Estimate
+        The model's, with the speeds that were probed.
+    reference : Estimate
+        The model's on the reference machine, which is what runs are stored against.
+    problem : Problem
+    runs : sequence of PastRun
+        Of this machine.
+    now : float
+        Unix time in seconds.
+
+    Returns
+    -------
+    Estimate
+        Transfers are left as they are: they follow from the link.
+    """
+    backend = label.partition(":")[0]
+    related = [run for run in runs if run.label.partition(":")[0] == backend]
+    if not related:
+        return estimate
+    weights = _weights(label, problem, related, now)
+    corrected = {}
+    for part in ("start", "neighbours", "optimise"):
+        told, modelled = getattr(estimate, part), getattr(reference, part)
+        observed = [
+            (math.log(run.seconds[part] / run.reference[part]), weight)
+            for run, weight in zip(related, weights, strict=True)
+            if run.seconds.get(part, 0) > 0 and run.reference.get(part, 0) > 0
+        ]
+        if observed and told > 0 and modelled > 0:
+            factors, weight = np.array(observed).T
+            factor = _robust_mean(math.log(told / modelled), factors, weight)
+            corrected[part] = modelled * math.exp(factor)
+    return _repriced(estimate, replace(estimate, **corrected))
+
+
+def measured_link(runs: Sequence[PastRun], assumed: Link) -> Link:
+    """Return round trip and rates as past transfers show them.
+
+    Parameters
+    ----------
+    runs : sequence of PastRun
+        Of this machine, oldest first.
+    assumed : Link
+        What holds where no transfer tells otherwise.
+
+    Returns
+    -------
+    Link
+        Medians over the newest transfers, so that one stall does not count.
+    """
+    found: dict[str, float] = {}
+    trips = [
+        run.seconds[way]
+        for run in runs
+        for way, n_bytes in run.n_bytes.items()
+        if n_bytes <= SMALL_TRANSFER_BYTES and run.seconds.get(way, 0) > 0
+    ][-RECENT_TRANSFERS:]
+    if trips:
+        found["round_trip_seconds"] = float(np.median(trips))
+    trip = found.get("round_trip_seconds", assumed.round_trip_seconds)
+    for way in ("upload", "download"):
+        transfers = [
+            (run.n_bytes[way], run.seconds[way])
+            for run in runs
+            if run.n_bytes.get(way, 0) > SMALL_TRANSFER_BYTES and run.seconds.get(way, 0) > 0
+        ][-RECENT_TRANSFERS:]
+        if transfers:
+            # A tenth of the time at least: the round trip of today is not that of every transfer.
+            rates = [size / max(seconds - trip, seconds / 10) for size, seconds in transfers]
+            sizes = [size for size, _ in transfers]  # long transfers tell the rate best
+            found[f"{way}_bytes_per_second"] = _weighted_median(np.array(rates), np.array(sizes))
+    return replace(assumed, **found, measured=True) if found else assumed
+
+
+def _weights(
+    label: str, problem: Problem, runs: Sequence[PastRun], now: float
+) -> NDArray[np.float64]:
+    """Return how much each run tells about ``problem``; 1 for the same size, just now."""
+    sizes = np.log([(run.n_samples, run.n_features, run.n_threads) for run in runs])
+    here = np.log([problem.n_samples, problem.n_features, problem.n_threads])
+    scale = np.log([SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS])
+    distance = (((sizes - here) / scale) ** 2).sum(axis=1)
+    similarity = LEAST_SIMILARITY + (1 - LEAST_SIMILARITY) * np.exp(-distance / 2)
+    ages = np.array([max(0.0, now - run.ended_at) for run in runs]) / DAY_SECONDS
+    same = np.array([1.0 if run.label == label else OTHER_VARIANT for run in runs])
+    weights: NDArray[np.float64] = similarity * same * 0.5 ** (ages / HALF_LIFE_DAYS)
+    return weights
+
+
+def _robust_mean(prior: float, values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the mean of a prior belief and of observations, outliers weighing little.
+
+    Cauchy weights, iterated from a median: an observation far from the consensus loses weight with
+    the square of its distance. In the median the prior outweighs any one run, so that the first
+    run, if it was a slow one, does not become the truth; a second like it does.
+    """
+    everything = np.append(values, prior)
+    centre = _weighted_median(everything, np.append(weights, 1.2 * weights.max()))
+    certain = np.append(weights / RUN_SPREAD**2, 1 / MODEL_SPREAD**2)
+    for _ in range(5):
+        trust = certain / (1 + ((everything - centre) / OUTLIER_SPREAD) ** 2)
+        centre = float(trust @ everything / trust.sum())
+    return centre
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values)
+    heaped = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(heaped, heaped[-1] / 2)])
+
+
+def _repriced(before: Estimate, after: Estimate) -> Estimate:
+    """Let the price follow the seconds."""
+    return replace(after, usd=before.usd * after.total / before.total) if before.usd else after

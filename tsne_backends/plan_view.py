@@ -1,0 +1,205 @@
+"""How a plan reads: as a sentence, a table of text, HTML for notebooks, or plain values.
+
+Everywhere the same words; what they say was decided in ``plan``.
+"""
+
+from __future__ import annotations
+
+import html as html_module
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tsne_backends.backend import ESTIMATED_PARTS, Estimate
+from tsne_backends.problem import GRADIENT_FACTOR
+
+if TYPE_CHECKING:
+    from tsne_backends.plan import Candidate, Plan
+
+#: Parts that only a remote run has; locally they are shown as a dash.
+REMOTE_PARTS = ("start", "upload", "download")
+HEADINGS = ("backend", "verdict", *ESTIMATED_PARTS, "total", "cost")
+NOTHING = "–"
+
+
+def sentence(plan: Plan) -> str:
+    """Return the decision in one line."""
+    chosen, *others = plan.usable
+    about = f" in about {seconds(chosen.total)}" if chosen.estimate else ""
+    price_tag = f" for {price(chosen.estimate)}" if chosen.estimate and chosen.remote else ""
+    words = [
+        f"{plan.n_samples:,} × {plan.n_features:,} runs on {chosen.label}{about}{price_tag}: "
+        f"{chosen.verdict.reason}"
+    ]
+    for way in others:
+        expected = f", {seconds(way.total)}" if way.estimate else ""
+        words.append(f"{way.label} is {verdict_words(way, plan)}{expected}.")
+    refused = plan.candidates[len(plan.usable) :]
+    words += [f"{way.label} is out: {way.verdict.reason}" for way in refused]
+    return " ".join(words)
+
+
+def verdict_words(way: Candidate, plan: Plan) -> str:
+    """Return why a candidate that can run is, or is not, the one that does."""
+    chosen = plan.candidates[0]
+    if way is chosen:
+        return "chosen"
+    if way.estimate is None:
+        return "of unknown speed"
+    if plan.prefer == "order":
+        return "listed later"
+    if plan.prefer == "cost" and way.usd > chosen.usd:
+        return "dearer"
+    if way.total > chosen.total:
+        return "slower"
+    return "hardly faster, so X stays here" if way.remote and not chosen.remote else "as good"
+
+
+def text(plan: Plan, *, complete: bool = False) -> str:
+    """Return the table as text; ``complete`` adds size, schedule and what an idle machine costs."""
+    lines = _aligned(_rows(plan))
+    if complete:
+        lines = [f"Plan for {plan.n_samples:,} × {plan.n_features:,}", *lines, *_notes(plan)]
+    return "\n".join(lines)
+
+
+def html(plan: Plan) -> str:
+    """Return the table as HTML."""
+    rows = []
+    for cells in _rows(plan)[1:]:
+        if len(cells) == 2:  # a refusal takes the room of the figures
+            name, reason = map(html_module.escape, cells)
+            rows.append(f"<td>{name}</td><td colspan='{len(HEADINGS) - 1}'>{reason}</td>")
+        else:
+            rows.append("".join(f"<td>{html_module.escape(cell)}</td>" for cell in cells))
+    head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    notes = "".join(f"<div>{html_module.escape(note)}</div>" for note in _notes(plan))
+    return (
+        f"<div>Plan for {plan.n_samples:,} × {plan.n_features:,}</div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+    )
+
+
+def plain(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain Python values, fit for JSON."""
+    return {
+        "chosen": plan.chosen,
+        "order": list(plan.order),
+        "candidates": [
+            {
+                "label": way.label,
+                "backend": way.backend,
+                "ok": way.verdict.ok,
+                "reason": way.verdict.reason,
+                "verdict": verdict_words(way, plan) if way.verdict.ok else "refused",
+                "remote": way.remote,
+                "options": dict(way.options),
+                "estimate": _plain_estimate(way.estimate),
+            }
+            for way in plan.candidates
+        ],
+        "prefer": plan.prefer,
+        "phases": [vars(phase).copy() for phase in plan.phases],
+        "n_samples": plan.n_samples,
+        "n_features": plan.n_features,
+        "n_bytes": plan.n_bytes,
+        "ran": plan.ran,
+        "actual": _plain_estimate(plan.actual),
+    }
+
+
+def seconds(value: float) -> str:
+    """Return seconds with two digits where they matter, or minutes, or hours."""
+    if not math.isfinite(value):
+        return NOTHING
+    if value < 9.5:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:,.0f} h"
+
+
+def dollars(value: float) -> str:
+    """Return US dollars with enough digits to tell a tenth of a cent."""
+    return f"${value:.3f}" if value < 1 else f"${value:,.2f}"
+
+
+def price(estimate: Estimate) -> str:
+    """Return what a run costs, and what may come on top."""
+    if not estimate.idle_usd:
+        return dollars(estimate.usd)
+    return (
+        f"{dollars(estimate.usd)} and up to {dollars(estimate.idle_usd)} while the machine waits "
+        "for another run"
+    )
+
+
+def size(n_bytes: float) -> str:
+    """Return bytes in the unit that suits them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:,.{0 if n_bytes >= 10 * factor else 1}f} {unit}"
+    return f"{n_bytes:.0f} bytes"
+
+
+def _rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Return headings and cells; a row of two is a refusal, whose reason needs the whole width."""
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for way in plan.candidates:
+        if way.verdict.ok:
+            mark = f"✔ {verdict_words(way, plan)}"
+            rows.append((way.label, mark, *_cells(way.estimate, way.remote)))
+        else:
+            rows.append((way.label, f"✘ {way.verdict.reason}"))
+        if way.label == plan.ran:
+            rows.append(("", "took", *_cells(plan.actual, way.remote)))
+    return rows
+
+
+def _cells(estimate: Estimate | None, remote: bool) -> list[str]:
+    if estimate is None:
+        return [NOTHING] * (len(HEADINGS) - 2)
+    cells = [
+        seconds(value) if remote or part not in REMOTE_PARTS else NOTHING
+        for part, value in estimate.parts().items()
+    ]
+    return [*cells, seconds(estimate.total), dollars(estimate.usd) if remote else NOTHING]
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    full = [cells for cells in rows if len(cells) > 2]
+    widths = [max(len(cells[column]) for cells in full) for column in range(len(HEADINGS))]
+    widths[0] = max(len(cells[0]) for cells in rows)
+    lines = []
+    for cells in rows:
+        if len(cells) == 2:
+            lines.append(f"{cells[0]:<{widths[0]}}  {cells[1]}")
+            continue
+        name, verdict, *figures = cells
+        columns = [f"{name:<{widths[0]}}", f"{verdict:<{widths[1]}}"]
+        columns += [f"{cell:>{width}}" for cell, width in zip(figures, widths[2:], strict=True)]
+        lines.append("  ".join(columns).rstrip())
+    return lines
+
+
+def _notes(plan: Plan) -> list[str]:
+    rates = ", ".join(
+        f"{phase.name}: {phase.n_iter} iterations at learning rate {phase.learning_rate:g} "
+        f"(openTSNE's {phase.learning_rate * GRADIENT_FACTOR:g})"
+        for phase in plan.phases
+    )
+    notes = [rates]
+    for way in plan.usable:
+        if way.estimate and way.estimate.idle_usd:
+            notes.append(
+                f"{way.label}: up to {dollars(way.estimate.idle_usd)} more if no other run follows "
+                "while the machine waits."
+            )
+    return notes
+
+
+def _plain_estimate(estimate: Estimate | None) -> dict[str, float] | None:
+    return None if estimate is None else {**vars(estimate), "total": estimate.total}

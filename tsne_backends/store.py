@@ -1,0 +1,151 @@
+"""Small files in the user's cache folder: read whole, written whole, safe among processes.
+
+What is lost here costs a measurement, never a result. So whatever goes wrong is said once and then
+ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tsne_backends.errors import MemoryOfRunsWarning
+
+#: Seconds to wait for another process that is writing.
+LOCK_SECONDS = 2.0
+
+_said: set[str] = set()
+
+
+def folder() -> Path:
+    """Return where the files lie; it need not exist."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_path("serverless-tsne"))
+
+
+def warn_once(sentence: str) -> None:
+    """Warn of trouble with the files, once per process and kind of trouble."""
+    if sentence not in _said:
+        _said.add(sentence)
+        warnings.warn(
+            f"{sentence} Estimates go on without it; if this stays, delete the file or make its "
+            "folder writable.",
+            MemoryOfRunsWarning,
+            stacklevel=2,
+        )
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """Return the object in a file; empty where it is missing or damaged."""
+    path = folder() / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        warn_once(f"{path} cannot be read ({error}).")
+        return {}
+    return content
+
+
+def update_json(name: str, entries: Mapping[str, Any]) -> None:
+    """Add entries to the object in a file."""
+
+    def write(path: Path) -> None:
+        content = {**read_json(name), **entries}
+        _replace(path, json.dumps(content, indent=1) + "\n")
+
+    _locked(name, write)
+
+
+def read_lines(name: str) -> list[dict[str, Any]]:
+    """Return the objects in a file of one JSON object per line; damaged lines are left out."""
+    path = folder() / name
+    try:
+        lines = path.read_bytes().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        warn_once(f"{path} cannot be read ({error}).")
+        return []
+    found = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict):
+            found.append(entry)
+        else:
+            warn_once(f"{path} holds a damaged line, which is left out.")
+    return found
+
+
+def append_line(
+    name: str,
+    entry: Mapping[str, Any],
+    limit: int,
+    keep: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]],
+) -> None:
+    """Add an object to a file of lines, and thin the file where it has grown long.
+
+    Parameters
+    ----------
+    name : str
+        The file's name.
+    entry : mapping
+        Plain values only.
+    limit : int
+        Lines beyond which the file is thinned.
+    keep : callable
+        ``keep(entries)`` returns those that stay.
+    """
+
+    def write(path: Path) -> None:
+        old = path.read_bytes() if path.exists() else b""
+        line = json.dumps(entry).encode() + b"\n"
+        if old.count(b"\n") < limit:
+            # A process that died while writing may have left half a line.
+            separator = b"\n" if old and not old.endswith(b"\n") else b""
+            with path.open("ab") as file:
+                file.write(separator + line)
+            return
+        kept = [json.dumps(one) for one in keep([*read_lines(name), dict(entry)])]
+        _replace(path, "\n".join(kept) + "\n")
+
+    _locked(name, write)
+
+
+def _locked(name: str, write: Callable[[Path], None]) -> None:
+    """Call ``write(path)`` while no other process does; trouble is said once and ignored."""
+    import filelock
+
+    path = folder() / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            write(path)
+    except (OSError, filelock.Timeout, NotImplementedError) as error:
+        warn_once(f"{path} cannot be written ({error}).")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise

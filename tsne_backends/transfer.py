@@ -1,0 +1,170 @@
+"""The cost model of GPUs and of rented machines: seconds, bytes and dollars, as pure functions.
+
+A remote run has five parts, each with its own growth: the container's start, the upload of X, the
+neighbours graph, the optimisation, and the download of the map.
+
+Source of the GPU constants: the published timings of cuML's FFT t-SNE on a Modal T4 with a warm
+container (10 features, float32, perplexity 30, 1,000 iterations; 50,000 to 1,058,909 rows), which
+with N in 100,000 rows are 3.10 + 3.18 N + 0.829 N² seconds to 1.2 %. We read the quadratic term as
+cuML's brute-force neighbours, take away a transfer at 100 Mbit/s from the linear one, and give the
+rest to the iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tsne_backends.backend import Estimate
+from tsne_backends.machine import Link
+from tsne_backends.problem import Problem
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What the model needs to know of a kind of GPU.
+
+    Attributes
+    ----------
+    name : str
+        As Modal names it.
+    memory_bytes : float
+    flops_per_second : float
+        float32, dense, without tensor cores.
+    bytes_per_second : float
+        Memory bandwidth.
+    usd_per_hour : float
+        Modal's list price; see `PRICES_OF`.
+    """
+
+    name: str
+    memory_bytes: float
+    flops_per_second: float
+    bytes_per_second: float
+    usd_per_hour: float
+
+
+#: When the prices below were read.
+PRICES_OF = "May 2026"
+
+#: Speeds and memory from NVIDIA's data sheets (A100 and H100 in their SXM form).
+GPUS = MappingProxyType(
+    {
+        gpu.name: gpu
+        for gpu in (
+            Gpu("T4", 16e9, 8.1e12, 320e9, 0.590),
+            Gpu("L4", 24e9, 30.3e12, 300e9, 0.799),
+            Gpu("L40S", 48e9, 91.6e12, 864e9, 1.951),
+            Gpu("A100-80GB", 80e9, 19.5e12, 2039e9, 2.498),
+            Gpu("H100", 80e9, 67e12, 3350e9, 3.949),
+        )
+    }
+)
+_T4 = GPUS["T4"]
+
+#: A container's start on top of a warm call: published as 10 to 15 s.
+COLD_START_SECONDS = 12.5
+#: A call of a warm container takes this and two round trips.
+WARM_CALL_SECONDS = 0.3
+#: A container stays warm this long after a call, and is paid for; the published figure.
+IDLE_SECONDS = 300.0
+
+#: Brute-force neighbours on a T4, per pair of rows: selecting the nearest, bound by memory; the
+#: products run at half the data sheet's speed, 2 operations per feature.
+GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
+#: One iteration on a T4: launching kernels, on any GPU alike, and per row, bound by memory.
+GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
+#: Share of the work per row that grows with the number of neighbours.
+GPU_NEIGHBOUR_SHARE = 0.5
+#: Bytes on the GPU per neighbour: graph, affinities and their transpose.
+GPU_ENTRY_BYTES = 36.0
+
+#: A map is sent back as float32.
+MAP_ENTRY_BYTES = 4
+
+
+def gpu_neighbours_seconds(problem: Problem, gpu: Gpu) -> float:
+    """Return the seconds of brute-force neighbours on one GPU."""
+    pairs = float(problem.n_samples) ** 2
+    selection = GPU_PAIR_SECONDS * _T4.bytes_per_second / gpu.bytes_per_second
+    products = 2 * problem.n_features / (GPU_FLOPS_SHARE * gpu.flops_per_second)
+    return pairs * (selection + products)
+
+
+def gpu_optimise_seconds(problem: Problem, gpu: Gpu) -> float:
+    """Return the seconds of affinities and iterations on one GPU."""
+    share = 1 - GPU_NEIGHBOUR_SHARE + GPU_NEIGHBOUR_SHARE * problem.n_neighbors / 90
+    rows = GPU_ROW_SECONDS * problem.n_samples * share
+    rows *= _T4.bytes_per_second / gpu.bytes_per_second
+    return problem.max_iter * (GPU_ITERATION_SECONDS + rows)
+
+
+def gpu_bytes(problem: Problem) -> float:
+    """Return the peak memory of a run on one GPU, X included."""
+    graph = GPU_ENTRY_BYTES * problem.n_samples * problem.n_neighbors
+    return 4.0 * problem.n_samples * problem.n_features + graph
+
+
+def upload_seconds(n_bytes: float, link: Link) -> float:
+    """Return the seconds to send ``n_bytes``."""
+    return link.round_trip_seconds + n_bytes / link.upload_bytes_per_second
+
+
+def download_seconds(problem: Problem, link: Link) -> float:
+    """Return the seconds to fetch the map."""
+    n_bytes = MAP_ENTRY_BYTES * problem.n_samples * problem.n_components
+    return link.round_trip_seconds + n_bytes / link.download_bytes_per_second
+
+
+def is_warm(seconds_since_call: float | None, idle_seconds: float = IDLE_SECONDS) -> bool:
+    """Say whether a container should still be warm.
+
+    Parameters
+    ----------
+    seconds_since_call : float or None
+        Since the last call ended; None where there was none. Negative where the clock was set
+        back, which tells nothing and is taken for cold.
+    idle_seconds : float
+        How long a container waits for the next call.
+    """
+    return seconds_since_call is not None and 0 <= seconds_since_call < idle_seconds
+
+
+def remote_estimate(
+    problem: Problem, gpu: Gpu, link: Link, *, warm: bool, upload_bytes: float | None = None
+) -> Estimate:
+    """Return what one run on a rented GPU takes and costs.
+
+    Parameters
+    ----------
+    problem : Problem
+    gpu : Gpu
+    link : Link
+    warm : bool
+        Whether a container waits already.
+    upload_bytes : float, optional
+        Bytes that are sent; X as it lies in memory where not given.
+
+    Returns
+    -------
+    Estimate
+        With ``usd`` for the container's time from its start to the end of the run, and ``idle_usd``
+        for the time it then waits for another.
+    """
+    start = WARM_CALL_SECONDS + 2 * link.round_trip_seconds
+    boot = 0.0 if warm else COLD_START_SECONDS
+    upload = upload_seconds(problem.n_bytes if upload_bytes is None else upload_bytes, link)
+    neighbours = gpu_neighbours_seconds(problem, gpu)
+    optimise = gpu_optimise_seconds(problem, gpu)
+    download = download_seconds(problem, link)
+    usd_per_second = gpu.usd_per_hour / 3600
+    return Estimate(
+        start=start + boot,
+        upload=upload,
+        neighbours=neighbours,
+        optimise=optimise,
+        download=download,
+        usd=usd_per_second * (boot + upload + neighbours + optimise + download),
+        idle_usd=usd_per_second * IDLE_SECONDS,
+        memory_bytes=gpu_bytes(problem),
+    )

@@ -234,7 +234,7 @@ def test_verbose_shows_the_decision():
     command = [sys.executable, "-m", "tsne_backends.cli", "embed", "x.npy", "-o", "map.npy", "-v"]
     done = subprocess.run([*command, *QUICK], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "120 × 64 runs on opentsne: " in done.stderr
+    assert "120 × 64 runs on opentsne in about " in done.stderr
     assert "120 × 64 runs on opentsne: " not in done.stdout
     assert "Embedded 120 × 64" in done.stdout
 

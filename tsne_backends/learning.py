@@ -26,9 +26,9 @@ OUTLIER_SPREAD = 0.25
 #: Runs whose rows, features or threads differ by this factor are half as telling, roughly.
 SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS = 4.0, 6.0, 2.0
 #: What the least similar run still tells: the engine's speed on this machine as a whole.
-LEAST_SIMILARITY = 0.08
+LEAST_SIMILARITY = 0.05
 #: Share of that for runs of the same backend in another variant.
-OTHER_VARIANT = 0.3
+OTHER_VARIANT = 0.1
 #: Days after which a run counts half.
 HALF_LIFE_DAYS = 60.0
 DAY_SECONDS = 86_400.0

@@ -27,7 +27,7 @@ from tsne_backends.settings import Settings
 #: What takes at most this share and these seconds longer than the quickest is as good: within the
 #: model's error data stay here, nothing is paid, and the listed order decides, so that what one run
 #: teaches does not send the next to another engine and a seed to another map.
-AS_GOOD_SHARE, AS_GOOD_SECONDS = 0.1, 0.25
+AS_GOOD_SHARE, AS_GOOD_SECONDS = 0.05, 0.2
 
 
 @dataclass(frozen=True)

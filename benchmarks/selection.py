@@ -1,0 +1,209 @@
+"""How well ``auto`` chooses: regret in simulated worlds, and on real runs of this machine.
+
+Regret is the time of the way chosen over the time of the best, less one. Run
+``python -m benchmarks.selection``; ``--quick`` ends in about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import data, harness
+from benchmarks.worlds import World, draw_problem, draw_world, noisy
+from tsne_backends import store
+from tsne_backends.errors import BackendError
+from tsne_backends.learning import measured_link
+from tsne_backends.machine import Link
+from tsne_backends.plan import Plan, make_plan
+from tsne_backends.problem import Problem
+from tsne_backends.runs import PastRun
+
+#: Problems on which each simulated user's regret is taken.
+PROBLEMS_PER_WORLD = 5
+#: Seconds between two problems of a simulated user: containers are cold unless drawn to be warm.
+BETWEEN_PROBLEMS_SECONDS = 3600.0
+
+
+def _engine(name: str) -> Any:
+    def run(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+        from tsne_backends import ServerlessTSNE
+
+        perplexity = min(30.0, len(X) / 4)
+        tsne = ServerlessTSNE(backend=name, random_state=0, perplexity=perplexity).fit(X)
+        return tsne.embedding_, {"fit_seconds": round(tsne.timings_["total"], 3)}
+
+    return run
+
+
+ENGINES = {name: _engine(name) for name in ("opentsne", "sklearn")}
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the planner of a simulated user knows: its name, past runs, and the connection."""
+
+    name: str
+    n_runs: int
+    knows_link: bool
+
+
+KNOWLEDGE = (
+    Knowledge("probed", 0, True),
+    Knowledge("probed, connection unknown", 0, False),
+    Knowledge("after 20 runs", 20, True),
+    Knowledge("after 20 runs, connection unknown at first", 20, False),
+)
+
+
+def main() -> None:
+    """Simulate, measure, and write tables and plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=2_000)
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[300, 1_000, 3_000, 10_000, 20_000, 50_000]
+    )
+    parser.add_argument("--data", nargs="+", default=["mixture10"])
+    parser.add_argument("--out", type=Path, default=harness.RESULTS)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    if options.quick:
+        options.worlds, options.sizes = 100, [300, 1_000]
+    options.out.mkdir(parents=True, exist_ok=True)
+    harness.write_machine(options.out / "selection.json")
+    simulated = [row for knowledge in KNOWLEDGE for row in _simulated(knowledge, options.worlds)]
+    harness.write_rows(options.out / "selection.csv", simulated)
+    # A cache folder of its own: nothing learned before, nothing left behind.
+    with tempfile.TemporaryDirectory() as folder:
+        store.folder = lambda: Path(folder)
+        real = _real(options)
+        timing = _planning_milliseconds()
+    tables = [harness.markdown(simulated), harness.markdown(real) if real else "", timing]
+    (options.out / "selection.md").write_text("\n".join(tables), encoding="utf-8")
+    print("\n".join(tables))
+
+
+def _simulated(knowledge: Knowledge, n_worlds: int) -> list[dict[str, Any]]:
+    """Return the regret of ``auto``, and of two rules that need no model, in the same worlds."""
+    rng = np.random.default_rng(0)
+    regrets: dict[str, list[float]] = {"auto": [], "always here": [], "always rented": []}
+    for _ in range(n_worlds):
+        for rule, regret in _live(rng, draw_world(rng), knowledge):
+            regrets[rule].append(regret)
+    rows = []
+    for rule, values in regrets.items():
+        if rule == "auto" or knowledge is KNOWLEDGE[0]:
+            rows.append(
+                {
+                    "knowledge": knowledge.name if rule == "auto" else "none",
+                    "rule": rule,
+                    "problems": len(values),
+                    "mean regret": f"{100 * np.mean(values):.1f} %",
+                    "95th percentile": f"{100 * np.quantile(values, 0.95):.0f} %",
+                    "99th percentile": f"{100 * np.quantile(values, 0.99):.0f} %",
+                }
+            )
+    return rows
+
+
+def _live(rng: np.random.Generator, world: World, knowledge: Knowledge) -> list[tuple[str, float]]:
+    """Let one user work, run after run; return the regrets of the last few."""
+    seen = world.seen if knowledge.knows_link else replace(world.seen, link=Link())
+    runs: list[PastRun] = []
+    regrets = []
+    for step in range(knowledge.n_runs + PROBLEMS_PER_WORLD):
+        problem, now = draw_problem(rng, world), 1e9 + step * BETWEEN_PROBLEMS_SECONDS
+        since = dict.fromkeys(world.labels(), 10.0) if rng.random() < 0.5 else {}
+        machine = replace(seen, link=measured_link(runs, seen.link), seconds_since_call=since)
+        try:
+            plan = make_plan(problem, world.candidates, machine=machine, runs=runs, now=now)
+        except BackendError:  # too large for every way there is
+            continue
+        truth = replace(world.truth, seconds_since_call=since)
+        true = {one: world.true_estimate(one, problem, truth) for one in plan.order}
+        totals = {label: estimate.total for label, estimate in true.items() if estimate}
+        if step >= knowledge.n_runs:
+            regrets += _regrets(plan, totals)
+        took = true[plan.chosen]
+        if took is not None:
+            runs.append(world.past_run(plan.chosen, problem, machine, noisy(rng, took), now))
+    return regrets
+
+
+def _regrets(plan: Plan, totals: dict[str, float]) -> list[tuple[str, float]]:
+    best = min(totals.values())
+    found = [("auto", totals[plan.chosen] / best - 1)]
+    rented = [label for label in totals if label.startswith("rented")]
+    if "opentsne" in totals:
+        found.append(("always here", totals["opentsne"] / best - 1))
+    if rented:
+        found.append(("always rented", totals[rented[0]] / best - 1))
+    return found
+
+
+def _real(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run both CPU engines at every size; compare with what a fresh, probed planner chose."""
+    from tsne_backends import ServerlessTSNE
+
+    rows: list[dict[str, Any]] = []
+    for name in options.data:
+        for n in options.sizes:
+            X = data.load(name, n)
+            estimator = ServerlessTSNE(perplexity=min(30.0, n / 4))
+            os.environ["SERVERLESS_TSNE_REMEMBER"] = "0"  # what was run here must not help
+            plan = estimator.plan(X)
+            seconds: dict[str, float] = {}
+            for _, engine in harness.alternate(list(ENGINES), 1 if n > 5_000 else 3):
+                job = {"engine": engine, "data": name, "n": n}
+                facts, _ = harness.run_in_process("benchmarks.selection", job)
+                seconds[engine] = min(seconds.get(engine, math.inf), facts["fit_seconds"])
+            expected = {way.label: way.total for way in plan.usable}
+            row = {"data": name, "n": n, "d": X.shape[1], "chosen": plan.chosen}
+            for engine in ENGINES:
+                row[f"{engine} expected s"] = f"{expected[engine]:.2f}"
+                row[f"{engine} took s"] = f"{seconds[engine]:.2f}"
+            regret = seconds[plan.chosen] / min(seconds.values()) - 1
+            rows.append({**row, "regret": f"{100 * regret:.0f} %"})
+            print(rows[-1], flush=True)
+            harness.write_rows(options.out / "selection_real.csv", rows)
+    os.environ.pop("SERVERLESS_TSNE_REMEMBER", None)
+    return rows
+
+
+def _planning_milliseconds() -> str:
+    """Time a plan with a full memory of past runs; the first, which probes, is not counted."""
+    from tsne_backends import runs
+    from tsne_backends.decision import decide
+    from tsne_backends.machine import machine_id
+    from tsne_backends.settings import Settings
+
+    problem = Problem(50_000, 50, n_bytes=10_000_000, n_threads=2)
+    decide(problem, "auto", Settings(), probe=True)
+    for number in range(runs.KEEP_IN_ALL):
+        parts = {"neighbours": 1.0 + number / 100, "optimise": 10.0}
+        label, rows = ("opentsne", "sklearn")[number % 2], 300 * (number + 1)
+        runs.remember(PastRun(label, machine_id(), rows, 50, 2, parts, parts, ended_at=time.time()))
+    seconds = []
+    for _ in range(101):
+        start = time.perf_counter()
+        decide(problem, "auto", Settings())
+        seconds.append(time.perf_counter() - start)
+    return (
+        f"Planning with {runs.KEEP_IN_ALL} remembered runs: "
+        f"{1000 * statistics.median(seconds):.2f} ms (median of {len(seconds)}; "
+        f"the first, which reads the file, {1000 * seconds[0]:.2f} ms).\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

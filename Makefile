@@ -35,6 +35,7 @@ test-oldest:
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
 	$(BIN)/python -m benchmarks.overhead --quick
+	$(BIN)/python -m benchmarks.selection --quick
 
 clean:
 	rm -rf .venv .venv-oldest build dist demo.npy demo.png

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from benchmarks import data, harness
+from benchmarks import data, harness, selection
 
 
 def test_one_run_in_its_own_process():
@@ -46,3 +46,18 @@ def test_tables(tmp_path):
     with (tmp_path / "t.csv").open(newline="") as file:
         assert [row["seconds"] for row in csv.DictReader(file)] == ["3", "1", "2", "5"]
     assert "processor" in harness.machine()
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "mean", "tail"),
+    [(selection.KNOWLEDGE[0], 0.05, 0.25), (selection.KNOWLEDGE[2], 0.025, 0.2)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_auto_chooses_well_in_simulated_worlds(knowledge, mean, tail):
+    """Few worlds, for a quick answer: the benchmark draws thousands and aims at a mean of 2 %."""
+    regrets = selection.simulate(knowledge, 150)
+    assert np.mean(regrets["auto"]) <= mean
+    assert np.quantile(regrets["auto"], 0.95) <= tail
+    assert min(regrets["auto"]) >= -1e-9
+    for rule in ("always here", "always rented"):
+        assert np.mean(regrets[rule]) > 10 * np.mean(regrets["auto"])

@@ -3,12 +3,15 @@
 Public names only; importing this package loads no engine.
 """
 
-from tsne_backends.backend import Backend, Embedding, Verdict
+from tsne_backends.backend import Backend, Embedding, Estimate, Offer, Verdict
 from tsne_backends.errors import (
     BackendError,
     BackendUnavailableError,
     BackendWarning,
+    ConfigurationError,
     EmbeddingError,
+    LimitError,
+    MemoryOfRunsWarning,
     UnknownBackendError,
     UnsupportedProblemError,
 )
@@ -23,8 +26,13 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "BackendWarning",
+    "ConfigurationError",
     "Embedding",
     "EmbeddingError",
+    "Estimate",
+    "LimitError",
+    "MemoryOfRunsWarning",
+    "Offer",
     "Problem",
     "ServerlessTSNE",
     "UnknownBackendError",

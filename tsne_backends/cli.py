@@ -1,51 +1,27 @@
-"""The command ``serverless-tsne``: `demo`, `embed`, `backends`.
+"""The command ``serverless-tsne``: `demo`, `embed`, `backends`; others come from ``cli_plan``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tsne_backends import BackendError, __version__
-from tsne_backends.settings import PREFERENCES
+from tsne_backends.cli_options import estimator_options, make_estimator
+from tsne_backends.cli_plan import calibrate, plan
 
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
 
 BAD_INPUT, INTERRUPTED = 2, 130
-
-#: Estimator parameters offered by ``embed``, with click's type and a line of help. Their defaults
-#: are the estimator's own.
-_PARAMETERS: dict[str, tuple[Any, str]] = {
-    "n_components": (int, "Dimensions of the map."),
-    "perplexity": (float, "Effective number of neighbours."),
-    "early_exaggeration": (float, "Attraction in the first 250 iterations."),
-    "learning_rate": (str, '"auto", or a number in scikit-learn\'s units.'),
-    "max_iter": (int, "Iterations, early exaggeration included."),
-    "n_iter_without_progress": (int, "Iterations without progress before stopping."),
-    "min_grad_norm": (float, "Gradient norm at which to stop."),
-    "metric": (str, 'Metric, or "precomputed" for a distance matrix.'),
-    "init": (click.Choice(["pca", "random"]), "Initial positions."),
-    "random_state": (int, "Seed; makes the run repeatable."),
-    "method": (click.Choice(["auto", "barnes_hut", "exact", "fft"]), "How repulsion is computed."),
-    "angle": (float, "Barnes–Hut's trade-off, 0 exact to 1 fast."),
-    "n_jobs": (int, "Threads; all cores if not given."),
-    "backend": (str, 'Engine, or "auto".'),
-    "max_cost": (float, "US dollars one run may cost at most."),
-    "allow_remote": (bool, "Whether data may leave this machine."),
-    "prefer": (click.Choice(PREFERENCES), 'What "auto" aims at.'),
-}
 
 
 class _Group(click.Group):
@@ -68,6 +44,10 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="serverless-tsne")
 def main() -> None:
     """t-SNE on the fastest engine within reach."""
+
+
+main.add_command(plan)
+main.add_command(calibrate)
 
 
 @main.command()
@@ -104,24 +84,6 @@ def demo(output_dir: Path, force: bool, verbose: bool) -> None:
     click.echo(f"Wrote {picture}.")
 
 
-def _estimator_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for every row of `_PARAMETERS`, with the estimator's default."""
-    from tsne_backends.estimator import ServerlessTSNE
-
-    defaults = inspect.signature(ServerlessTSNE).parameters
-    for name, (kind, text) in reversed(_PARAMETERS.items()):
-        option = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            type=kind,
-            default=defaults[name].default,
-            show_default=defaults[name].default is not None,
-            help=text,
-        )
-        command = option(command)
-    return command
-
-
 @main.command()
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
@@ -131,11 +93,8 @@ def _estimator_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--key", help="Name of the array in an .npz file.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--cache", is_flag=True, help="Keep the neighbours graph in the user's cache folder.")
-@click.option(
-    "--backend-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the engine."
-)
 @click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
-@_estimator_options
+@estimator_options
 def embed(
     source: Path,
     output: Path,
@@ -152,25 +111,13 @@ def embed(
     Reads .npy, .npz (dense or sparse), .csv, .tsv, .parquet, .h5ad and .mtx; writes .npy, .npz,
     .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]).
     """
-    from tsne_backends.estimator import ServerlessTSNE
     from tsne_backends.files import check_output, read_table, write_embedding
-    from tsne_backends.registry import load_backend
-    from tsne_backends.validation import check_metric
 
     _log_to_terminal(verbose)
     check_output(output, source, force=force)
-    parameters["learning_rate"] = _learning_rate(parameters["learning_rate"])
-    tsne = ServerlessTSNE(
-        **parameters,
-        backend_options=dict(map(_option, options)),
-        memory=_cache_folder() if cache else None,
-        verbose=int(verbose),
-    )
     # Reading can take minutes, so what can be refused without the data is refused first.
-    tsne._validate_params()
-    check_metric(tsne.metric)
-    if tsne.backend != "auto":
-        load_backend(tsne.backend)
+    memory = _cache_folder() if cache else None
+    tsne = make_estimator(parameters, options, memory=memory, verbose=int(verbose))
     started = time.perf_counter()
     table = read_table(source, rep=rep, key=key)
     reading = time.perf_counter() - started
@@ -232,25 +179,6 @@ def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
         + "."
     )
     click.echo(f"Wrote {output} ({rows} × {columns}).")
-
-
-def _learning_rate(text: str) -> float | str:
-    if text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f'--learning-rate must be "auto" or a number; it was "{text}".') from None
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ValueError(f'--backend-option takes KEY=VALUE; it was "{text}".')
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 def _cache_folder() -> str:

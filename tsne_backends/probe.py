@@ -29,6 +29,8 @@ REFERENCE_TREE_SECONDS, REFERENCE_FFT_SECONDS, REFERENCE_MATRIX_SECONDS = 16.2e-
 REPEATS = 5
 #: A speed beyond these bounds is not a speed but a stopped clock or a damaged file.
 PLAUSIBLE_SPEEDS = (0.01, 100.0)
+#: A further thread adds at least this; less was measured beside other work, not on this machine.
+LEAST_THREAD_EFFICIENCY = 0.25
 
 FILE = "machines.json"
 #: Changes where the kernels do, so that speeds measured by others are not believed.
@@ -111,7 +113,7 @@ def measure(cores: int) -> Speeds:
     return Speeds(
         core=min(high, max(low, core)),
         matrix=min(high, max(low, REFERENCE_MATRIX_SECONDS / products)),
-        thread_efficiency=min(1.0, max(0.0, efficiency)),
+        thread_efficiency=min(1.0, max(LEAST_THREAD_EFFICIENCY, efficiency)),
         measured=True,
     )
 

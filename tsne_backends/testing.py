@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tsne_backends.backend import ESTIMATOR_PARAMETERS, Backend
 from tsne_backends.estimator import ServerlessTSNE
+from tsne_backends.machine import Machine
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Run
@@ -81,6 +82,24 @@ class BackendContract:
             assert verdict.reason.endswith((".", "?"))
         assert not verdicts[-1].ok
         assert "no_such_option" in verdicts[-1].reason
+
+    def test_offers_can_be_compared(self) -> None:
+        """Estimates are finite, and more rows never take less; an estimate may be missing."""
+        machine = Machine(cores=4)
+        sizes = [Problem(n_samples=n, n_features=20, n_bytes=80 * n) for n in (100, 10**4, 10**6)]
+        seen: dict[str, list[float]] = {}
+        for problem in sizes:
+            offers = self.backend().offers(problem, machine)
+            variants = [offer.variant for offer in offers]
+            assert variants
+            assert len(set(variants)) == len(variants)
+            for offer in offers:
+                assert not offer.refusal or offer.refusal.endswith(".")
+                if offer.estimate is not None:
+                    values = vars(offer.estimate).values()
+                    assert all(np.isfinite(value) and value >= 0 for value in values)
+                    seen.setdefault(offer.variant, []).append(offer.estimate.total)
+        assert all(totals == sorted(totals) for totals in seen.values())
 
     def test_options_accept_their_defaults(self) -> None:
         """A default that its own check refuses could never be written out."""

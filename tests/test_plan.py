@@ -29,7 +29,7 @@ def engine(name_, estimate=None, *, remote_=False, offers_=None, verdict=None):
         options = MappingProxyType({})
 
         def available(self):
-            return verdict or Verdict(True, f"{name_} is here.")
+            return Verdict(True, f"{name_} is here.") if verdict is None else verdict
 
         def offers(self, problem, machine):
             return offers_ or [Offer(estimate=estimate)]
@@ -105,11 +105,12 @@ def test_a_list_of_backends_is_a_subset_for_auto_only():
 
 def test_remote_switched_off():
     away, here = engine("away", took(1), remote_=True), engine("here", took(100))
-    sources = {"allow_remote": "allow_remote="}
+    sources = {"allow_remote": "the parameter allow_remote"}
     plan = plan_of(away, here, allow_remote=False, sources=sources)
     assert plan.chosen == "here"
     assert plan.verdicts["away"].reason == (
-        "Data may not leave this machine: allow_remote is switched off by allow_remote=."
+        "Data may not leave this machine: allow_remote is switched off by the parameter "
+        "allow_remote."
     )
     with pytest.raises(LimitError, match=r"switched off.*What would work: backend='here'"):
         plan_of(away, here, asked="away", allow_remote=False)
@@ -176,8 +177,8 @@ def service_plan(problem=None, machine=None, **settings):
 def test_every_gpu_is_priced_and_the_best_taken():
     plan = service_plan()
     assert plan.chosen in ("service:T4", "service:L4")
-    quickest = min(plan.usable, key=lambda way: way.total)
-    assert plan.chosen == quickest.label
+    quickest = min(way.total for way in plan.usable)
+    assert plan.estimate.total <= 1.05 * quickest + 0.2
     assert plan.candidates[0].options == {"gpu": plan.chosen.partition(":")[2]}
     cheapest = service_plan(prefer="cost", asked="service")
     assert cheapest.candidates[0].usd == min(way.usd for way in cheapest.usable)
@@ -271,7 +272,14 @@ def test_what_it_took_stands_below_what_ran():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.04, "0.0 s"), (9.4, "9.4 s"), (41.2, "41 s"), (900, "15 min"), (1e5, "28 h"), (math.inf, "–")],
+    [
+        (0.04, "0.0 s"),
+        (9.4, "9.4 s"),
+        (41.2, "41 s"),
+        (900, "15 min"),
+        (1e5, "28 h"),
+        (math.inf, "–"),
+    ],
 )
 def test_seconds(value, text):
     assert seconds(value) == text

@@ -88,7 +88,9 @@ def test_the_call_comes_before_the_environment_and_that_before_the_file(monkeypa
     monkeypatch.setenv("SERVERLESS_TSNE_ALLOW_REMOTE", "0")
     assert read_settings({"allow_remote": None}).allow_remote is False
     assert read_settings({"allow_remote": True}).allow_remote is True
-    assert read_settings({"allow_remote": False}).source("allow_remote") == "allow_remote="
+    assert read_settings({"allow_remote": False}).source("allow_remote") == (
+        "the parameter allow_remote"
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _matrix(source: Path, rep: str | None, key: str | None) -> Any:
     if source.suffix.lower() == ".npy" and source.is_file():
         try:
             return np.load(source, mmap_mode="r", allow_pickle=False)
-        except ValueError:
+        except (ValueError, EOFError):
             pass  # damaged: the reader says how
     return read_table(source, rep=rep, key=key).matrix
 

@@ -120,7 +120,8 @@ def search_seconds(search: str, problem: Problem, machine: Machine) -> float:
         row = HNSW_ROW_SECONDS + HNSW_ROW_FEATURE_SECONDS * d
         row *= math.pow(n / HNSW_GROWTH_ROWS, HNSW_GROWTH) * k_share / machine.speeds.core
         building = 1.0 if problem.repeatable else threads
-        return n * row * (HNSW_BUILD_SHARE / building + (1 - HNSW_BUILD_SHARE) / threads)
+        work = n * row * (HNSW_BUILD_SHARE / building + (1 - HNSW_BUILD_SHARE) / threads)
+        return SEARCH_CALL_SECONDS + work
     return n**2 * _other_pair_seconds(search, problem, threads) / machine.speeds.core
 
 

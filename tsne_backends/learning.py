@@ -22,7 +22,7 @@ from tsne_backends.runs import PastRun
 #: Spread (standard deviation of the logarithm) of the probed model's error, and of one run's.
 MODEL_SPREAD, RUN_SPREAD = 0.35, 0.15
 #: A run further than this from the others (in logarithms) counts as a slow spell.
-OUTLIER_SPREAD = 0.25
+OUTLIER_SPREAD = 0.35
 #: Runs whose rows, features or threads differ by this factor are half as telling, roughly.
 SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS = 4.0, 6.0, 2.0
 #: What the least similar run still tells: the engine's speed on this machine as a whole.
@@ -145,17 +145,15 @@ def _weights(
 def _robust_mean(prior: float, values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Return the mean of a prior belief and of observations, outliers weighing little.
 
-    Cauchy weights, iterated from a median: an observation far from the consensus loses weight with
-    the square of its distance. In the median the prior outweighs any one run, so that the first
-    run, if it was a slow one, does not become the truth; a second like it does.
+    An outlier is what lies far from the median, and loses weight with the fourth power of that
+    distance. In the median the prior outweighs any one run, so that the first run, if it was a slow
+    one, does not become the truth; a second like it does.
     """
     everything = np.append(values, prior)
-    centre = _weighted_median(everything, np.append(weights, 1.2 * weights.max()))
-    certain = np.append(weights / RUN_SPREAD**2, 1 / MODEL_SPREAD**2)
-    for _ in range(5):
-        trust = certain / (1 + ((everything - centre) / OUTLIER_SPREAD) ** 2)
-        centre = float(trust @ everything / trust.sum())
-    return centre
+    middle = _weighted_median(everything, np.append(weights, 1.2 * weights.max()))
+    certainty = np.append(weights / RUN_SPREAD**2, 1 / MODEL_SPREAD**2)
+    trust = certainty / (1 + ((everything - middle) / OUTLIER_SPREAD) ** 2) ** 2
+    return float(trust @ everything / trust.sum())
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

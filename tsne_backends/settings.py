@@ -74,11 +74,15 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
     """
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for values, place in (_from_file(), _from_environment(), (parameters, "{}=")):
+    for values, place in (
+        (_from_file(), f'"{{name}}" in {config_file()}'),
+        (_from_environment(), f"the environment variable {ENVIRONMENT_PREFIX}{{NAME}}"),
+        (parameters, "the parameter {name}"),
+    ):
         for name, value in values.items():
             if value is not None:
                 found[name] = value
-                sources[name] = place.format(name)
+                sources[name] = place.format(name=name, NAME=name.upper())
     return Settings(**found, sources=sources)
 
 
@@ -89,22 +93,22 @@ def config_file() -> Path:
     return Path(platformdirs.user_config_path("serverless-tsne")) / "config.toml"
 
 
-def _from_environment() -> tuple[dict[str, Any], str]:
+def _from_environment() -> dict[str, Any]:
     found = {}
     for name, parse in _PARSERS.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
         text = os.environ.get(variable, "").strip()
         if text:  # an empty variable says nothing, as everywhere on a command line
             found[name] = _parsed(parse, text, f"The environment variable {variable}")
-    return found, f"the environment variable {ENVIRONMENT_PREFIX}{{}}"
+    return found
 
 
-def _from_file() -> tuple[dict[str, Any], str]:
+def _from_file() -> dict[str, Any]:
     path = config_file()
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        return {}, ""
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"The configuration file {path} cannot be read ({error}); repair it or remove it."
@@ -124,7 +128,7 @@ def _from_file() -> tuple[dict[str, Any], str]:
             )
         where = f'"{name}" in the configuration file {path}'
         found[name] = _parsed(_PARSERS[name], value, where)
-    return found, f'"{{}}" in {path}'
+    return found
 
 
 def _parsed(parse: Callable[[Any], Any], value: Any, where: str) -> Any:

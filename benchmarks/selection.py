@@ -205,11 +205,14 @@ def _planning_milliseconds() -> str:
     from tsne_backends.settings import Settings
 
     problem = Problem(50_000, 50, n_bytes=10_000_000, n_threads=2)
+    kind = runs.kind_of(problem)
     decide(problem, "auto", Settings(), probe=True)
     for number in range(runs.KEEP_IN_ALL):
         parts = {"neighbours": 1.0 + number / 100, "optimise": 10.0}
         label, rows = ("opentsne", "sklearn")[number % 2], 300 * (number + 1)
-        runs.remember(PastRun(label, machine_id(), rows, 50, 2, parts, parts, ended_at=time.time()))
+        runs.remember(
+            PastRun(label, machine_id(), kind, rows, 50, 2, parts, parts, ended_at=time.time())
+        )
     seconds = []
     for _ in range(101):
         start = time.perf_counter()

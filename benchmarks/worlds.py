@@ -31,7 +31,7 @@ from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
 from tsne_backends.problem import Problem
-from tsne_backends.runs import PastRun
+from tsne_backends.runs import PastRun, kind_of
 
 #: Largest departure of the truth from the model, as a factor.
 LARGEST_DEPARTURE = 1.4
@@ -75,8 +75,7 @@ class Rented(Backend):
         return [self._offer(transfer.GPUS[gpu], problem, machine) for gpu in self.gpus]
 
     def _offer(self, gpu: transfer.Gpu, problem: Problem, machine: Machine) -> Offer:
-        since = machine.seconds_since_call.get(f"rented:{gpu.name}")
-        warm = transfer.is_warm(since)
+        warm = machine.is_warm(f"rented:{gpu.name}", transfer.IDLE_SECONDS)
         estimate = transfer.remote_estimate(problem, gpu, machine.link, warm=warm)
         too_large = estimate.memory_bytes > gpu.memory_bytes
         return Offer(gpu.name, estimate, "It does not fit the GPU." if too_large else "")
@@ -135,6 +134,7 @@ class World:
         return PastRun(
             label=label,
             machine="simulated",
+            kind=kind_of(problem),
             n_samples=problem.n_samples,
             n_features=problem.n_features,
             n_threads=problem.n_threads,

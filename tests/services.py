@@ -32,7 +32,7 @@ class Service(OpenTSNEBackend):
         ]
 
     def _offer(self, gpu, problem, machine):
-        warm = transfer.is_warm(machine.seconds_since_call.get(f"service:{gpu.name}"))
+        warm = machine.is_warm(f"service:{gpu.name}", transfer.IDLE_SECONDS)
         estimate = transfer.remote_estimate(problem, gpu, machine.link, warm=warm)
         refusal = "It does not fit." if estimate.memory_bytes > gpu.memory_bytes else ""
         return Offer(gpu.name, estimate, refusal, {"gpu": gpu.name})

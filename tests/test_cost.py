@@ -161,12 +161,13 @@ def test_other_metrics_sparse_data_and_given_distances_cost_more_or_less():
     ("since", "warm"), [(None, False), (0.0, True), (299.0, True), (301.0, False), (-5.0, False)]
 )
 def test_warm_or_cold_by_the_last_call(since, warm):
-    assert transfer.is_warm(since) is warm
+    machine = Machine(seconds_since_call={} if since is None else {"modal:L4": since})
+    assert machine.is_warm("modal:L4", transfer.IDLE_SECONDS) is warm
+    assert not machine.is_warm("modal:T4", transfer.IDLE_SECONDS)
+    assert replace(machine, known_warm={"modal:L4": not warm}).is_warm("modal:L4", 300) is not warm
     problem, gpu = sized(50_000, 10), transfer.GPUS["L4"]
-    cold_start = transfer.remote_estimate(problem, gpu, Link(), warm=False).start
-    start = transfer.remote_estimate(problem, gpu, Link(), warm=transfer.is_warm(since)).start
-    assert (start < 1) is warm
-    assert 10 <= cold_start <= 15
+    start = transfer.remote_estimate(problem, gpu, Link(), warm=warm).start
+    assert start < 1 if warm else 10 <= start <= 15
 
 
 def test_price_is_time_by_rate():

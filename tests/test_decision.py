@@ -8,7 +8,7 @@ import pytest
 from services import Service
 
 from tsne_backends import BackendWarning, ServerlessTSNE, decision, probe, register_backend
-from tsne_backends.errors import LimitError
+from tsne_backends.errors import ConfigurationError, LimitError
 from tsne_backends.machine import machine_id
 from tsne_backends.registry import unregister_backend
 from tsne_backends.runs import past_runs, remember
@@ -86,6 +86,12 @@ def test_a_cached_graph_teaches_nothing_about_searching(digits, tmp_path):
     for _ in range(2):
         ServerlessTSNE(**QUICK, memory=str(tmp_path)).fit(digits)
     assert all(set(run.seconds) == {"optimise"} for run in past_runs())
+
+
+def test_a_list_that_names_no_backend_is_refused(digits, monkeypatch):
+    monkeypatch.setenv("SERVERLESS_TSNE_BACKENDS", "opentsne,sklaern")
+    with pytest.raises(ConfigurationError, match=r'BACKENDS lists "sklaern".*mean "sklearn"'):
+        ServerlessTSNE(**QUICK).fit(digits)
 
 
 def test_nothing_is_remembered_where_that_is_off(digits, monkeypatch):
@@ -236,6 +242,35 @@ def test_a_service_that_does_not_start_is_passed_over(digits, monkeypatch):
     assert fitted.backend_ == fitted.plan_.ran == "opentsne"
     assert fitted.plan_.chosen.startswith("service")
     assert past_runs()[0].label == "opentsne"
+
+
+@pytest.mark.usefixtures("service")
+def test_the_remote_side_is_asked_where_it_could_win(digits, monkeypatch):
+    from tsne_backends import transfer
+
+    monkeypatch.setattr(transfer, "COLD_START_SECONDS", 12.5)
+    questions = []
+
+    def ask(self, machine):
+        questions.append(machine)
+        return replace(machine, known_warm={"service:T4": True})
+
+    monkeypatch.setattr(Service, "ask", ask)
+    plan = ServerlessTSNE(**QUICK).plan(digits)
+    assert plan.chosen == "service:T4"  # which is warm, by its own word
+    assert len(questions) == 1
+    ServerlessTSNE(**QUICK, allow_remote=False).plan(digits)
+    ServerlessTSNE(**QUICK, backend="opentsne").plan(digits)
+    monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 100.0)
+    ServerlessTSNE(**QUICK).plan(digits)
+    assert len(questions) == 1  # forbidden, not asked for, or hopeless: nobody is asked
+
+    def fail(self, machine):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 0.0)
+    monkeypatch.setattr(Service, "ask", fail)
+    assert ServerlessTSNE(**QUICK).plan(digits).chosen == "opentsne"
 
 
 @pytest.mark.usefixtures("service")

@@ -16,7 +16,7 @@ from tsne_backends.errors import MemoryOfRunsWarning
 from tsne_backends.learning import learned_estimate, measured_link
 from tsne_backends.machine import Link
 from tsne_backends.problem import Problem
-from tsne_backends.runs import PastRun, past_runs, remember, seconds_since_call, thinned
+from tsne_backends.runs import PastRun, kind_of, past_runs, remember, seconds_since_call, thinned
 
 NOW = 2e9
 DAY = 86_400.0
@@ -33,6 +33,7 @@ def run(optimise=10.0, label="opentsne", age_days=0.0, **changes):
     made = PastRun(
         label,
         "this",
+        kind_of(PROBLEM),
         PROBLEM.n_samples,
         PROBLEM.n_features,
         PROBLEM.n_threads,
@@ -79,6 +80,19 @@ def test_recent_and_similar_runs_count_most():
     assert learned([other_size, other_size, new, new]) == pytest.approx(12, rel=0.1)
     there = replace(PROBLEM, n_samples=1_000_000)
     assert learned([other_size, other_size, new, new], there) == pytest.approx(20, rel=0.15)
+
+
+def test_runs_of_another_kind_tell_nothing():
+    """A metric written in Python says nothing about searching in general."""
+    kinds = [
+        replace(PROBLEM, metric=lambda a, b: 0.0),
+        replace(PROBLEM, metric="manhattan"),
+        replace(PROBLEM, is_sparse=True),
+        replace(PROBLEM, method="exact"),
+        replace(PROBLEM, n_components=3),
+    ]
+    assert len({kind_of(problem) for problem in (PROBLEM, *kinds)}) == 6
+    assert learned([run(90.0, kind=kind_of(problem)) for problem in kinds] * 5) == 10
 
 
 def test_another_gpu_of_the_same_backend_tells_a_little():
@@ -165,7 +179,7 @@ def test_damaged_lines_are_left_out_with_one_warning():
         {"n_bytes": {"upload": -5}},
         {"ended_at": math.nan},
         {"label": 7},
-        {"version": 99},
+        {"kind": None},
         {"unknown": 1},
     ],
 )
@@ -173,6 +187,13 @@ def test_lines_without_sense_are_not_believed(wrong):
     remember(run(12.0))
     line = {**json.loads(path().read_text()), **wrong}
     path().write_text(json.dumps(line) + "\n")
+    with pytest.warns(MemoryOfRunsWarning, match="line without sense"):
+        assert past_runs() == ()
+
+
+def test_lines_of_another_version_are_passed_over_in_silence():
+    remember(run(12.0))
+    path().write_text(path().read_text().replace('"version": 1', '"version": 2'))
     assert past_runs() == ()
 
 

@@ -125,7 +125,7 @@ def test_max_cost_counts_the_idle_time():
     plan = plan_of(away, here, max_cost=0.05)
     assert plan.chosen == "here"
     assert "$0.004 and up to $0.050 while the machine waits" in plan.verdicts["away"].reason
-    assert "max_cost is $0.050" in plan.verdicts["away"].reason
+    assert "the default allows $0.050." in plan.verdicts["away"].reason
     with pytest.raises(LimitError, match=r"It would cost \$0\.004"):
         plan_of(away, here, asked="away", max_cost=0.01)
     assert plan_of(away, here, max_cost=0.0).chosen == "here"
@@ -244,6 +244,15 @@ def test_the_sentence_says_what_the_table_says():
     assert "b is out: It is broken." in refused.sentence()
 
 
+def test_the_outcome_is_told():
+    plan = plan_of(engine("a", took(2)), engine("b"))
+    assert plan.outcome() == "Nothing has run yet."
+    assert plan.after_run("a", took(4)).outcome() == "a took 4.0 s; 2.0 s were expected."
+    assert plan.after_run("b", took(4)).outcome() == (
+        "b took 4.0 s; nobody could tell how long it would."
+    )
+
+
 def test_html_shows_every_row_and_escapes():
     plan = plan_of(engine("a", took(1)), engine("b", verdict=Verdict(False, "<b> & no.")))
     html = plan._repr_html_()
@@ -286,8 +295,9 @@ def test_seconds(value, text):
 
 
 def test_dollars_and_bytes():
-    assert [dollars(value) for value in (0, 0.0061, 1.5, 1234)] == [
+    assert [dollars(value) for value in (0, 0.00004, 0.0061, 1.5, 1234)] == [
         "$0.000",
+        "$0.000040",
         "$0.006",
         "$1.50",
         "$1,234.00",

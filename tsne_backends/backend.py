@@ -268,6 +268,23 @@ class Backend(ABC):
         """
         return None
 
+    def ask(self, machine: Machine) -> Machine:
+        """Add what only the remote side knows, such as whether a container is warm.
+
+        Called at most once a plan, and only where a remote backend is allowed and could win. It may
+        touch the network, but should answer within a second, and with ``machine`` as it is where
+        nobody answers.
+
+        Parameters
+        ----------
+        machine : Machine
+
+        Returns
+        -------
+        Machine
+        """
+        return machine
+
     def offers(self, problem: Problem, machine: Machine) -> Sequence[Offer]:
         """Return every way in which this backend could run ``problem``; at least one."""
         return (Offer(estimate=self.estimate(problem, machine)),)

@@ -178,6 +178,7 @@ def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
         + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
         + "."
     )
+    click.echo(f"  {tsne.plan_.outcome()}")
     click.echo(f"Wrote {output} ({rows} × {columns}).")
 
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 
 from tsne_backends.backend import ESTIMATED_PARTS, Backend, Estimate
 from tsne_backends.dispatch import backends_for
+from tsne_backends.errors import ConfigurationError, did_you_mean
 from tsne_backends.learning import measured_link
 from tsne_backends.machine import Machine, machine_id
 from tsne_backends.plan import Candidate, Plan, make_plan, way_label
 from tsne_backends.plan_view import price, size
 from tsne_backends.probe import this_machine
 from tsne_backends.problem import EARLY_EXAGGERATION_ITER, Problem
+from tsne_backends.registry import list_backends
 from tsne_backends.run import Run
-from tsne_backends.runs import PastRun, now, past_runs, remember, seconds_since_call
+from tsne_backends.runs import PastRun, kind_of, now, past_runs, remember, seconds_since_call
 from tsne_backends.settings import Settings
 
 logger = logging.getLogger("tsne_backends")
@@ -64,7 +66,7 @@ class Decision:
 
     def announce(self, way: Candidate) -> None:
         """Say in one line that data leave the machine, the first time ``auto`` sends them."""
-        seen = {run.label.partition(":")[0] for run in self.runs if run.asked == "auto"}
+        seen = {run.backend for run in self.runs if run.asked == "auto"}
         if self.asked != "auto" or not way.remote or way.backend in seen:
             return
         cost = f", expected cost {price(way.estimate)}" if way.estimate else ""
@@ -125,6 +127,7 @@ class Decision:
             PastRun(
                 label=way.label,
                 machine=machine_id(),
+                kind=kind_of(done),
                 n_samples=done.n_samples,
                 n_features=done.n_features,
                 n_threads=done.n_threads,
@@ -161,22 +164,56 @@ def decide(problem: Problem, asked: str, settings: Settings, *, probe: bool = Fa
         As in `plan.make_plan` and `dispatch.backends_for`.
     """
     candidates = backends_for(asked, problem.options)
+    _check_names(settings)
     runs = [run for run in past_runs() if run.machine == machine_id()] if settings.remember else []
     time = now()
 
     def plan_on(machine: Machine) -> Decision:
-        if any(backend.remote for backend in candidates.values()):
-            machine = replace(
-                machine,
-                link=measured_link(runs, machine.link),
-                seconds_since_call=seconds_since_call(runs, time),
-            )
         plan = make_plan(problem, candidates, asked, machine, settings, runs, time)
         return Decision(plan, problem, candidates, asked, settings, machine, runs)
 
-    decision = plan_on(this_machine(probe=probe))
+    machine = _connected(this_machine(probe=probe), candidates, runs, time)
+    decision = plan_on(machine)
     plan = decision.plan
     a_choice = len(plan.usable) > 1 and plan.candidates[0].total > WORTH_A_PROBE_SECONDS
-    if a_choice and not decision.machine.speeds.measured:
-        decision = plan_on(this_machine(probe=True))
+    if a_choice and not machine.speeds.measured:
+        machine = replace(machine, speeds=this_machine(probe=True).speeds)
+        decision = plan_on(machine)
+    if any(way.remote for way in plan.usable):
+        hopeful = plan_on(replace(machine, assume_warm=True)).plan.candidates[0]
+        if hopeful.remote:  # else asking could not change the decision
+            return plan_on(_asked(candidates[hopeful.backend], machine))
     return decision
+
+
+def _check_names(settings: Settings) -> None:
+    """Refuse a list of backends that names one which does not exist."""
+    known = list_backends()
+    for name in settings.backends or ():
+        if name not in known:
+            raise ConfigurationError(
+                f'{settings.source("backends")} lists "{name}", which is no backend; known '
+                f"backends: {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+
+
+def _connected(
+    machine: Machine, candidates: Mapping[str, Backend], runs: Sequence[PastRun], time: float
+) -> Machine:
+    """Add what past runs tell of the way to remote machines, if there are any."""
+    if not any(backend.remote for backend in candidates.values()):
+        return machine
+    return replace(
+        machine,
+        link=measured_link(runs, machine.link),
+        seconds_since_call=seconds_since_call(runs, time),
+    )
+
+
+def _asked(backend: Backend, machine: Machine) -> Machine:
+    """Add what the remote side answers; one that fails to is taken at the word of the last call."""
+    try:
+        return backend.ask(machine)
+    except Exception as error:  # a plug-in may fail in any way; estimates do without it
+        logger.info('Asking "%s" for its state failed: %s.', backend.name, error)
+        return machine

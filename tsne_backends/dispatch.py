@@ -98,7 +98,7 @@ def run_first_that_starts(
             try:
                 return embed(way)
             except BackendUnavailableError as error:
-                run.timings.clear()
+                run.start_over()
                 warnings.warn(
                     f'"{way.label}" could not start ({error}); going on with the next one.',
                     BackendWarning,

@@ -358,6 +358,7 @@ class ServerlessTSNE(
         self.learning_rate_ = plan.phases[0].learning_rate
         self.backend_ = way.backend
         self.plan_ = decision.learn(way, run, embedding.n_iter)
+        logger.info(self.plan_.outcome())
         self.timings_ = {**run.timings, "total": time.perf_counter() - started}
         self.details_ = dict(embedding.details)
         self._problem = problem

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from tsne_backends.backend import Estimate
 from tsne_backends.machine import Link
 from tsne_backends.problem import Problem
-from tsne_backends.runs import PastRun
+from tsne_backends.runs import PastRun, kind_of
 
 #: Spread (standard deviation of the logarithm) of the probed model's error, and of one run's.
 MODEL_SPREAD, RUN_SPREAD = 0.35, 0.15
 #: A run further than this from the others (in logarithms) counts as a slow spell.
 OUTLIER_SPREAD = 0.35
+#: In the median the probed model counts as so many runs of this very size.
+PRIOR_RUNS = 1.2
 #: Runs whose rows, features or threads differ by this factor are half as telling, roughly.
 SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS = 4.0, 6.0, 2.0
 #: What the least similar run still tells: the engine's speed on this machine as a whole.
@@ -68,8 +70,8 @@ def learned_estimate(
     Estimate
         Transfers are left as they are: they follow from the link.
     """
-    backend = label.partition(":")[0]
-    related = [run for run in runs if run.label.partition(":")[0] == backend]
+    backend, kind = label.partition(":")[0], kind_of(problem)
+    related = [run for run in runs if (run.backend, run.kind) == (backend, kind)]
     if not related:
         return estimate
     weights = _weights(label, problem, related, now)
@@ -150,7 +152,7 @@ def _robust_mean(prior: float, values: NDArray[np.float64], weights: NDArray[np.
     one, does not become the truth; a second like it does.
     """
     everything = np.append(values, prior)
-    middle = _weighted_median(everything, np.append(weights, 1.2 * weights.max()))
+    middle = _weighted_median(everything, np.append(weights, PRIOR_RUNS))
     certainty = np.append(weights / RUN_SPREAD**2, 1 / MODEL_SPREAD**2)
     trust = certainty / (1 + ((everything - middle) / OUTLIER_SPREAD) ** 2) ** 2
     return float(trust @ everything / trust.sum())

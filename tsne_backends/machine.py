@@ -112,6 +112,10 @@ class Machine:
         The way to remote machines.
     seconds_since_call : mapping of str to float
         For each label of a remote backend (``"modal:L4"``): seconds since its last run ended.
+    known_warm : mapping of str to bool
+        For labels whose remote side was asked: whether a container waits.
+    assume_warm : bool
+        Whether to take every remote machine for warm, to see if asking is worth it.
     """
 
     cores: int = 1
@@ -119,6 +123,8 @@ class Machine:
     speeds: Speeds = Speeds()
     link: Link = Link()
     seconds_since_call: Mapping[str, float] = field(default_factory=dict)
+    known_warm: Mapping[str, bool] = field(default_factory=dict)
+    assume_warm: bool = False
 
     def __post_init__(self) -> None:
         if self.cores < 1:
@@ -127,6 +133,21 @@ class Machine:
     def as_reference(self) -> Machine:
         """Return this machine with the reference processor: what runs are compared with."""
         return replace(self, speeds=Speeds())
+
+    def is_warm(self, label: str, idle_seconds: float) -> bool:
+        """Say whether a remote machine is ready: what its side answered, else by the last call.
+
+        Parameters
+        ----------
+        label : str
+            Backend and variant.
+        idle_seconds : float
+            How long a container waits for the next call before it ends.
+        """
+        if self.assume_warm or label in self.known_warm:
+            return self.assume_warm or self.known_warm[label]
+        # Negative where the clock was set back, which tells nothing.
+        return 0 <= self.seconds_since_call.get(label, -1.0) < idle_seconds
 
     def parallel(self, n_threads: int) -> float:
         """Return how many times faster ``n_threads`` threads are than one, at least 1."""

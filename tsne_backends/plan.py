@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tsne_backends import plan_view
+from tsne_backends import limits, plan_view
 from tsne_backends.backend import Backend, Estimate, Verdict
 from tsne_backends.errors import (
     BackendUnavailableError,
@@ -130,6 +130,10 @@ class Plan:
     def sentence(self) -> str:
         """Return the decision in one line."""
         return plan_view.sentence(self)
+
+    def outcome(self) -> str:
+        """Return in one line what the run took beside what was expected."""
+        return plan_view.outcome(self)
 
     def table(self) -> str:
         """Return one line per candidate: verdict, seconds of each part, cost."""
@@ -252,51 +256,15 @@ def _judged(
     """Apply the limits of user and machine to a candidate that could run."""
     if not way.verdict.ok:
         return way
-    limit = _forbidden(way, settings) or _too_dear(way, settings)
-    if asked == "auto":
-        limit = limit or _unlisted(way, settings)
+    limit = limits.set_by_user(way, settings, asked)
     if limit:
         return replace(way, verdict=Verdict(False, limit), limited=True)
-    if too_large := _too_large(way, machine):
+    if too_large := limits.set_by_memory(way, machine):
         return replace(way, verdict=Verdict(False, too_large))
     if asked != "auto":
         return replace(way, verdict=Verdict(True, "It was asked for by name."))
     should = backend.should_run(problem)
     return way if should.ok else replace(way, verdict=should)
-
-
-def _forbidden(way: Candidate, settings: Settings) -> str:
-    if not way.remote or settings.allow_remote:
-        return ""
-    return (
-        "Data may not leave this machine: allow_remote is switched off by "
-        f"{settings.source('allow_remote')}."
-    )
-
-
-def _too_dear(way: Candidate, settings: Settings) -> str:
-    limit = settings.max_cost
-    if limit is None or not way.remote or way.usd <= limit:
-        return ""
-    allowed = f"max_cost is {plan_view.dollars(limit)} by {settings.source('max_cost')}."
-    if way.estimate is None:
-        return f"What it costs is not known, and {allowed}"
-    return f"It would cost {plan_view.price(way.estimate)}; {allowed}"
-
-
-def _unlisted(way: Candidate, settings: Settings) -> str:
-    if settings.backends is None or way.backend in settings.backends:
-        return ""
-    return f"It is not among the backends listed by {settings.source('backends')}."
-
-
-def _too_large(way: Candidate, machine: Machine) -> str:
-    if way.remote or way.estimate is None or way.estimate.memory_bytes <= machine.memory_bytes:
-        return ""
-    return (
-        f"It would need about {plan_view.size(way.estimate.memory_bytes)} of memory; this machine "
-        f"has {plan_view.size(machine.memory_bytes)}."
-    )
 
 
 def _best_first(

@@ -39,6 +39,19 @@ def sentence(plan: Plan) -> str:
     return " ".join(words)
 
 
+def outcome(plan: Plan) -> str:
+    """Return in one line what a run took beside what was expected."""
+    if plan.ran is None or plan.actual is None:
+        return "Nothing has run yet."
+    estimate = next(way.estimate for way in plan.candidates if way.label == plan.ran)
+    expected = (
+        "nobody could tell how long it would"
+        if estimate is None
+        else (f"{seconds(estimate.total)} were expected")
+    )
+    return f"{plan.ran} took {seconds(plan.actual.total)}; {expected}."
+
+
 def verdict_words(way: Candidate, plan: Plan) -> str:
     """Return why a candidate that can run is, or is not, the one that does."""
     chosen = plan.candidates[0]
@@ -123,8 +136,10 @@ def seconds(value: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """Return US dollars with enough digits to tell a tenth of a cent."""
-    return f"${value:.3f}" if value < 1 else f"${value:,.2f}"
+    """Return US dollars, to a tenth of a cent below one dollar, and finer below that."""
+    if value >= 1:
+        return f"${value:,.2f}"
+    return f"${value:.3f}" if value == 0 or value >= 0.0005 else f"${value:.6f}"
 
 
 def price(estimate: Estimate) -> str:

@@ -63,6 +63,12 @@ class Run:
         self.n_bytes: dict[str, float] = {}
         self.callback_seconds = 0.0
 
+    def start_over(self) -> None:
+        """Forget what was measured: a backend did not start, and another takes its place."""
+        self.timings.clear()
+        self.n_bytes.clear()
+        self.callback_seconds = 0.0
+
     @property
     def is_cached(self) -> bool:
         """Whether the neighbours graph may come from a cache."""

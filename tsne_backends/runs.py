@@ -13,6 +13,7 @@ from typing import Any
 
 from tsne_backends import store
 from tsne_backends.backend import ESTIMATED_PARTS
+from tsne_backends.problem import Problem
 
 FILE = "runs.jsonl"
 #: Changes where the cost model's reference does: older lines are then no longer comparable.
@@ -34,6 +35,8 @@ class PastRun:
         Backend and variant, ``"opentsne"`` or ``"modal:L4"``.
     machine : str
         `tsne_backends.machine.machine_id` of where it was started.
+    kind : str
+        What else decides how engines work; see `kind_of`. Runs of another kind tell nothing.
     n_samples, n_features, n_threads : int
         Size of the problem.
     seconds : mapping of str to float
@@ -50,6 +53,7 @@ class PastRun:
 
     label: str
     machine: str
+    kind: str
     n_samples: int
     n_features: int
     n_threads: int
@@ -59,6 +63,22 @@ class PastRun:
     asked: str = "auto"
     n_bytes: Mapping[str, float] = field(default_factory=dict)
     version: int = MODEL_VERSION
+
+    @property
+    def backend(self) -> str:
+        """The backend's name, without a variant."""
+        return self.label.partition(":")[0]
+
+
+def kind_of(problem: Problem) -> str:
+    """Return metric, storage, method and dimensions of the map in one word.
+
+    A metric in Python, say, may be a thousand times slower than what the model expects; that must
+    not be taken for the speed of searching in general.
+    """
+    metric = problem.metric if isinstance(problem.metric, str) else "callable"
+    storage = "sparse" if problem.is_sparse else "dense"
+    return f"{metric}/{storage}/{problem.method}/{problem.n_components}"
 
 
 _read: dict[str, tuple[Any, tuple[PastRun, ...]]] = {}
@@ -113,21 +133,25 @@ def seconds_since_call(runs: Iterable[PastRun], now: float) -> dict[str, float]:
 
 def _parsed(entry: Mapping[str, Any]) -> PastRun | None:
     """Return the run in a line, or None where it is another version's or makes no sense."""
+    if entry.get("version", MODEL_VERSION) != MODEL_VERSION:
+        return None
     try:
         run = PastRun(**entry)
         numbers = [run.n_samples, run.n_features, run.n_threads]
         parts = [*run.seconds.items(), *run.reference.items()]
         sensible = (
-            str(run.label) == run.label
-            and run.version == MODEL_VERSION
+            all(str(word) == word for word in (run.label, run.machine, run.kind, run.asked))
             and all(number == int(number) >= 1 for number in numbers)
             and all(part in ESTIMATED_PARTS and 0 <= value < math.inf for part, value in parts)
             and all(0 <= value < math.inf for value in run.n_bytes.values())
             and math.isfinite(run.ended_at)
         )
     except (TypeError, ValueError, OverflowError, AttributeError):
+        sensible = False
+    if not sensible:
+        store.warn_once(f"{store.folder() / FILE} holds a line without sense, which is left out.")
         return None
-    return run if sensible else None
+    return run
 
 
 def now() -> float:

@@ -116,20 +116,6 @@ def download_seconds(problem: Problem, link: Link) -> float:
     return link.round_trip_seconds + n_bytes / link.download_bytes_per_second
 
 
-def is_warm(seconds_since_call: float | None, idle_seconds: float = IDLE_SECONDS) -> bool:
-    """Say whether a container should still be warm.
-
-    Parameters
-    ----------
-    seconds_since_call : float or None
-        Since the last call ended; None where there was none. Negative where the clock was set
-        back, which tells nothing and is taken for cold.
-    idle_seconds : float
-        How long a container waits for the next call.
-    """
-    return seconds_since_call is not None and 0 <= seconds_since_call < idle_seconds
-
-
 def remote_estimate(
     problem: Problem, gpu: Gpu, link: Link, *, warm: bool, upload_bytes: float | None = None
 ) -> Estimate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tsne_backends.backend import ESTIMATED_PARTS, Backend, Estimate
 from tsne_backends.dispatch import backends_for
@@ -54,6 +54,8 @@ class Decision:
     machine : Machine
     runs : sequence of PastRun
         Past runs on this machine.
+    announced : set of str
+        Remote backends of which the user was told.
     """
 
     plan: Plan
@@ -63,15 +65,17 @@ class Decision:
     settings: Settings
     machine: Machine
     runs: Sequence[PastRun]
+    announced: set[str] = field(default_factory=set)
 
     def announce(self, way: Candidate) -> None:
         """Say in one line that data leave the machine, the first time ``auto`` sends them."""
-        seen = {run.backend for run in self.runs if run.asked == "auto"}
+        seen = {run.backend for run in self.runs if run.asked == "auto"} | self.announced
         if self.asked != "auto" or not way.remote or way.backend in seen:
             return
+        self.announced.add(way.backend)
         cost = f", expected cost {price(way.estimate)}" if way.estimate else ""
         logger.warning(
-            "X (%s) is sent to %s (%s)%s. allow_remote=False keeps data on this machine.",
+            "Sending X (%s) to %s (%s)%s. allow_remote=False keeps data on this machine.",
             size(self.problem.n_bytes),
             way.label,
             self.candidates[way.backend].where,

@@ -1,7 +1,8 @@
 """How fast this machine is: three small kernels, measured once in under a second and remembered.
 
-The kernels stand for what t-SNE spends its time on, and need no engine: walking trees, small
-Fourier transforms, products of matrices. `this_machine` is the door: facts and speeds in one.
+The kernels stand for what t-SNE spends its time on, and need no engine: walking trees, gathering
+neighbours, products of matrices. (A Fourier transform was tried: its time doubled or halved with the
+state of the allocator.) `this_machine` is the door: facts and speeds in one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from tsne_backends.machine import Machine, Speeds, machine_id, memory_bytes, usa
 
 logger = logging.getLogger("tsne_backends")
 
-#: Seconds of the kernels on one core of the machine on which ``cost`` was measured (medians of 20
-#: quiet runs on an AMD EPYC, Zen 4).
-REFERENCE_TREE_SECONDS, REFERENCE_FFT_SECONDS, REFERENCE_MATRIX_SECONDS = 13.5e-3, 1.85e-3, 8.35e-3
+#: Seconds of the kernels on one core of the machine on which ``cost`` was measured (an AMD EPYC, Zen
+#: 4; medians of 12 quiet probes, which agreed within 1 %).
+REFERENCE_TREE_SECONDS, REFERENCE_GATHER_SECONDS = 13.45e-3, 7.7e-3
+REFERENCE_MATRIX_SECONDS = 8.35e-3
 
 #: Each kernel runs this often; the quickest run is the one that other work disturbed least.
 REPEATS = 5
@@ -88,14 +90,15 @@ def measure(cores: int) -> Speeds:
     cores : int
         Threads to try at once.
     """
-    from scipy import fft
+    from scipy.sparse import csr_matrix
     from scipy.spatial import cKDTree
     from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(3_000, 3))
     tree = cKDTree(points)
-    image = rng.normal(size=(512, 512))
+    rows, columns = np.repeat(np.arange(3_000), 90), rng.integers(0, 3_000, 3_000 * 90)
+    affinities = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(3_000, 3_000))
     matrix = rng.normal(size=(768, 768)).astype(np.float32)
 
     def walk(workers: int) -> Any:
@@ -103,13 +106,13 @@ def measure(cores: int) -> Speeds:
 
     with threadpool_limits(1):
         one = _quickest(lambda: walk(1))
-        transforms = _quickest(lambda: fft.irfft2(fft.rfft2(image, workers=1), workers=1))
+        gathers = _quickest(lambda: [affinities @ points[:, :2] for _ in range(10)])
         products = _quickest(lambda: matrix @ matrix)
     efficiency = Speeds.thread_efficiency
     if cores > 1:
         efficiency = (one / _quickest(lambda: walk(cores)) - 1) / (cores - 1)
     low, high = PLAUSIBLE_SPEEDS
-    core = math.sqrt(REFERENCE_TREE_SECONDS / one * REFERENCE_FFT_SECONDS / transforms)
+    core = math.sqrt(REFERENCE_TREE_SECONDS / one * REFERENCE_GATHER_SECONDS / gathers)
     return Speeds(
         core=min(high, max(low, core)),
         matrix=min(high, max(low, REFERENCE_MATRIX_SECONDS / products)),

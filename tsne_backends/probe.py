@@ -1,8 +1,8 @@
 """How fast this machine is: three small kernels, measured once in under a second and remembered.
 
 The kernels stand for what t-SNE spends its time on, and need no engine: walking trees, gathering
-neighbours, products of matrices. (A Fourier transform was tried: its time doubled or halved with the
-state of the allocator.) `this_machine` is the door: facts and speeds in one.
+neighbours, products of matrices. (A Fourier transform was tried: its time doubled or halved with
+the state of the allocator.) `this_machine` is the door: facts and speeds in one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tsne_backends.machine import Machine, Speeds, machine_id, memory_bytes, usa
 
 logger = logging.getLogger("tsne_backends")
 
-#: Seconds of the kernels on one core of the machine on which ``cost`` was measured (an AMD EPYC, Zen
-#: 4; medians of 12 quiet probes, which agreed within 1 %).
+#: Seconds of the kernels on one core of the machine on which ``cost`` was measured (an AMD EPYC,
+#: Zen 4; medians of 12 quiet probes, which agreed within 1 %).
 REFERENCE_TREE_SECONDS, REFERENCE_GATHER_SECONDS = 13.45e-3, 7.7e-3
 REFERENCE_MATRIX_SECONDS = 8.35e-3
 

@@ -28,7 +28,7 @@ PRIOR_RUNS = 1.2
 #: Runs whose rows, features or threads differ by this factor are half as telling, roughly.
 SIMILAR_ROWS, SIMILAR_FEATURES, SIMILAR_THREADS = 4.0, 6.0, 2.0
 #: What the least similar run still tells: the engine's speed on this machine as a whole.
-LEAST_SIMILARITY = 0.05
+LEAST_SIMILARITY = 0.1
 #: Share of that for runs of the same backend in another variant.
 OTHER_VARIANT = 0.1
 #: Days after which a run counts half.

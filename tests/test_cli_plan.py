@@ -106,7 +106,7 @@ def test_calibrate_measures_and_remembers(monkeypatch):
         ("opentsne", 400),
         ("sklearn", 400),
     ]
-    probe.forget()
+    probe._known.clear()
     assert probe.this_machine(probe=False).speeds.measured
 
 

@@ -111,7 +111,7 @@ def test_runs_of_other_machines_are_not_believed(digits, monkeypatch):
 
 
 def test_small_fits_do_not_probe_and_plans_do(digits, monkeypatch):
-    probe.forget()
+    probe._known.clear()
     probed = []
     monkeypatch.setattr(probe, "measure", lambda cores: probed.append(cores) or probe.Speeds())
     ServerlessTSNE(**QUICK).fit(digits)
@@ -119,7 +119,7 @@ def test_small_fits_do_not_probe_and_plans_do(digits, monkeypatch):
     monkeypatch.setattr(decision, "WORTH_A_PROBE_SECONDS", 0.0)
     ServerlessTSNE(**QUICK).fit(digits)
     assert len(probed) == 1
-    probe.forget()
+    probe._known.clear()
     ServerlessTSNE().plan(digits)
     assert len(probed) == 1  # stored by the first
 

@@ -231,6 +231,8 @@ def test_the_table():
     local = next(line for line in plan.table().splitlines() if line.startswith("opentsne"))
     assert re.match(r"opentsne +✔ slower +– +– +\d+ s +\d+ (s|min) +– +\d+ (s|min) +–$", local)
     assert "more if no other run follows" in repr(plan)
+    assert "Upload at 100 Mbit/s, assumed until something was sent." in repr(plan)
+    assert plan.to_dict()["link"]["upload_bytes_per_second"] == 12.5e6
     assert "early exaggeration: 250 iterations" in repr(plan)
 
 
@@ -246,6 +248,8 @@ def test_the_sentence_says_what_the_table_says():
 
 def test_the_outcome_is_told():
     plan = plan_of(engine("a", took(2)), engine("b"))
+    assert plan.link is None
+    assert "Upload at" not in repr(plan)
     assert plan.outcome() == "Nothing has run yet."
     assert plan.after_run("a", took(4)).outcome() == "a took 4.0 s; 2.0 s were expected."
     assert plan.after_run("b", took(4)).outcome() == (

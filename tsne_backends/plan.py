@@ -19,7 +19,7 @@ from tsne_backends.errors import (
     UnsupportedProblemError,
 )
 from tsne_backends.learning import learned_estimate
-from tsne_backends.machine import Machine
+from tsne_backends.machine import Link, Machine
 from tsne_backends.problem import Phase, Problem
 from tsne_backends.runs import PastRun
 from tsne_backends.settings import Settings
@@ -87,6 +87,8 @@ class Plan:
         Size of the data the plan is for.
     prefer : str
         What "best" means: ``"time"``, ``"cost"`` or ``"order"``.
+    link : Link or None
+        The connection that remote estimates reckon with; None where nothing would be sent.
     ran : str or None
         After a run, the label of what ran: not ``chosen`` where that could not start.
     actual : Estimate or None
@@ -99,6 +101,7 @@ class Plan:
     n_features: int
     n_bytes: int = 0
     prefer: str = "time"
+    link: Link | None = None
     ran: str | None = None
     actual: Estimate | None = None
 
@@ -215,6 +218,7 @@ def make_plan(
         problem.n_features,
         problem.n_bytes,
         settings.prefer,
+        machine.link if any(way.remote for way in able) else None,
     )
 
 

@@ -113,6 +113,7 @@ def plain(plan: Plan) -> dict[str, Any]:
             for way in plan.candidates
         ],
         "prefer": plan.prefer,
+        "link": None if plan.link is None else vars(plan.link).copy(),
         "phases": [vars(phase).copy() for phase in plan.phases],
         "n_samples": plan.n_samples,
         "n_features": plan.n_features,
@@ -213,6 +214,10 @@ def _notes(plan: Plan) -> list[str]:
                 f"{way.label}: up to {dollars(way.estimate.idle_usd)} more if no other run follows "
                 "while the machine waits."
             )
+    if plan.link is not None:
+        rate = 8 * plan.link.upload_bytes_per_second / 1e6
+        source = "as measured" if plan.link.measured else "assumed until something was sent"
+        notes.append(f"Upload at {rate:.3g} Mbit/s, {source}.")
     return notes
 
 

@@ -77,11 +77,6 @@ def measure_and_store() -> Speeds:
     return speeds
 
 
-def forget() -> None:
-    """Forget what this process has read or measured; the file stays."""
-    _known.clear()
-
-
 def measure(cores: int) -> Speeds:
     """Run the kernels.
 

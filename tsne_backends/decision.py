@@ -137,7 +137,7 @@ class Decision:
                 n_threads=done.n_threads,
                 seconds={part: round(value, 5) for part, value in kept.items()},
                 reference={part: round(reference.parts()[part], 5) for part in kept},
-                ended_at=round(now(), 1),
+                ended_at=now(),
                 asked=self.asked,
                 n_bytes=dict(run.n_bytes),
             )

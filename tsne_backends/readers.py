@@ -7,6 +7,7 @@ tables need no pandas, and nothing here unpickles.
 from __future__ import annotations
 
 import csv
+import inspect
 import zipfile
 import zlib
 from array import array
@@ -64,9 +65,7 @@ def read(path: Path, rep: str | None, key: str | None) -> Table:
         elif suffix == ".h5ad":
             table = _read_h5ad(path, rep)
         elif suffix == ".mtx":
-            from scipy.io import mmread
-
-            table = Table(mmread(path))
+            table = Table(_read_mtx(path))
         elif suffix == ".npz":
             table = Table(_read_npz(path, key))
         else:
@@ -106,6 +105,15 @@ def _checked(table: Table, path: Path) -> Table:
         )
     matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
     return Table(matrix, table.row_names)
+
+
+def _read_mtx(path: Path) -> Any:
+    """Read a Matrix Market file; which kind of sparse matrix SciPy makes of it does not matter."""
+    from scipy.io import mmread
+
+    # SciPy 1.18 warns where the kind is left open; before 1.16 there is but one.
+    kind = {"spmatrix": False} if "spmatrix" in inspect.signature(mmread).parameters else {}
+    return mmread(path, **kind)
 
 
 def _read_npz(path: Path, key: str | None) -> Any:

@@ -167,6 +167,9 @@ def test_plan_refuses_shapes_that_fit_would(shape, words):
 
 
 def test_plan_refuses_other_nonsense(digits):
+    for given in ({}, {"X": digits, "shape": (300, 64)}):
+        with pytest.raises(ValueError, match="either X or its shape"):
+            ServerlessTSNE().plan(**given)
     with pytest.raises(ValueError, match="two dimensions"):
         ServerlessTSNE().plan(digits[0])
     with pytest.raises(ValueError, match="dtype must be"):

@@ -32,7 +32,7 @@ def engine(name_, estimate=None, *, remote_=False, offers_=None, verdict=None):
             return Verdict(True, f"{name_} is here.") if verdict is None else verdict
 
         def offers(self, problem, machine):
-            return offers_ or [Offer(estimate=estimate)]
+            return [Offer(estimate=estimate)] if offers_ is None else offers_
 
     return Engine()
 
@@ -161,6 +161,14 @@ def test_unavailable_and_unable():
     assert plan.candidates[-1].estimate is None
     with pytest.raises(BackendUnavailableError, match=r"No GPU; buy one.*backend='here'"):
         plan_of(missing, here, asked="missing")
+
+
+def test_a_backend_without_an_offer_is_out():
+    plan = plan_of(engine("none", offers_=[]), engine("here", took(1)))
+    assert plan.order == ("here",)
+    assert plan.verdicts["none"].reason == "It offers no way to run this."
+    with pytest.raises(UnsupportedProblemError, match="offers no way"):
+        plan_of(engine("none", offers_=[]), asked="none")
 
 
 # Several kinds of GPU.

@@ -266,6 +266,8 @@ class ServerlessTSNE(
             As in `fit`.
         """
         self._validate_params()
+        if (X is None) == (shape is None):
+            raise ValueError("A plan needs either X or its shape, and not both.")
         data = outline(X) if shape is None else given_outline(shape, dtype)
         check_outline(self, data)
         problem = describe(self, data, draw_seed=False)

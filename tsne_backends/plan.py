@@ -239,7 +239,11 @@ def _offered(
         offer.variant: offer.estimate
         for offer in (backend.offers(problem, machine.as_reference()) if runs else ())
     }
-    for offer in backend.offers(problem, machine):
+    offers = backend.offers(problem, machine)
+    if not offers:
+        reason = Verdict(False, "It offers no way to run this.")
+        yield Candidate(name, name, reason, remote=backend.remote)
+    for offer in offers:
         label = way_label(name, offer.variant)
         verdict = Verdict(False, offer.refusal) if offer.refusal else can
         estimate = offer.estimate

@@ -107,12 +107,8 @@ def machine() -> dict[str, Any]:
     import sklearn
 
     import tsne_backends
+    from tsne_backends.machine import processor_name
 
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -121,7 +117,7 @@ def machine() -> dict[str, Any]:
         cwd=Path(__file__).parent,
     ).stdout.strip()
     return {
-        "processor": model,
+        "processor": processor_name(),
         "usable_cores": joblib.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.system(),

@@ -119,6 +119,16 @@ def test_calibrate_keeps_its_time_limit(monkeypatch):
     assert "200,000" not in result.output
 
 
+def test_calibrate_passes_over_engines_that_refuse(monkeypatch):
+    from tsne_backends.backend import Verdict
+    from tsne_backends.backends.sklearn import SklearnBackend
+
+    monkeypatch.setattr(calibration, "SIZES", ((300, 5),))
+    monkeypatch.setattr(SklearnBackend, "can_run", lambda *_: Verdict(False, "It is tired."))
+    assert run("calibrate", "--seconds", "60").exit_code == 0
+    assert {one.label for one in past_runs()} == {"opentsne"}
+
+
 def test_calibrate_refuses_to_work_for_nothing(monkeypatch):
     monkeypatch.setenv("SERVERLESS_TSNE_REMEMBER", "off")
     result = run("calibrate")

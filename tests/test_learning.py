@@ -131,6 +131,21 @@ def test_the_link_is_what_transfers_show():
         assert math.isfinite(measured_link([strange], Link()).upload_bytes_per_second)
 
 
+def test_a_new_place_is_noticed_after_a_few_transfers():
+    before = [transfer_run(50e6, 10.0)] * 20
+    there = [transfer_run(50e6, 100.0)] * 4
+    home = measured_link(before, Link()).upload_bytes_per_second
+    assert home == pytest.approx(5e6, rel=0.02)
+    assert measured_link([*before, *there[:1]], Link()).upload_bytes_per_second == home
+    away = measured_link([*before, *there], Link()).upload_bytes_per_second
+    assert away == pytest.approx(5e5, rel=0.02)
+
+
+def test_without_a_home_the_files_go_to_the_temporary_folder(monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: f"~/.cache/{name}")
+    assert store.folder().is_absolute()
+
+
 def test_the_last_call_and_a_clock_set_back():
     past = [run(ended_at=NOW - 500), run(ended_at=NOW - 100), run(label="x", ended_at=NOW + 60)]
     assert seconds_since_call(past, NOW) == {"opentsne": 100, "x": -60}

@@ -37,8 +37,9 @@ DAY_SECONDS = 86_400.0
 
 #: Bytes below which a transfer tells the round trip rather than the rate.
 SMALL_TRANSFER_BYTES = 20_000
-#: Transfers that are looked at, newest first: connections change.
-RECENT_TRANSFERS = 20
+#: Connections change with the place: so many transfers are looked at, and each counts this much of
+#: the one after it, so that three or four at a new place outweigh all before.
+RECENT_TRANSFERS, TRANSFER_FADING = 20, 0.8
 
 
 def learned_estimate(
@@ -106,27 +107,39 @@ def measured_link(runs: Sequence[PastRun], assumed: Link) -> Link:
         Medians over the newest transfers, so that one stall does not count.
     """
     found: dict[str, float] = {}
-    trips = [
-        run.seconds[way]
-        for run in runs
-        for way, n_bytes in run.n_bytes.items()
-        if n_bytes <= SMALL_TRANSFER_BYTES and run.seconds.get(way, 0) > 0
-    ][-RECENT_TRANSFERS:]
+    trips = _transfers(runs, "upload", small=True) + _transfers(runs, "download", small=True)
     if trips:
-        found["round_trip_seconds"] = float(np.median(trips))
+        seconds, weights = np.array([(took, weight) for _, took, weight in trips]).T
+        found["round_trip_seconds"] = _weighted_median(seconds, weights)
     trip = found.get("round_trip_seconds", assumed.round_trip_seconds)
     for way in ("upload", "download"):
-        transfers = [
-            (run.n_bytes[way], run.seconds[way])
-            for run in runs
-            if run.n_bytes.get(way, 0) > SMALL_TRANSFER_BYTES and run.seconds.get(way, 0) > 0
-        ][-RECENT_TRANSFERS:]
-        if transfers:
+        if transfers := _transfers(runs, way, small=False):
             # A tenth of the time at least: the round trip of today is not that of every transfer.
-            rates = [size / max(seconds - trip, seconds / 10) for size, seconds in transfers]
-            sizes = [size for size, _ in transfers]  # long transfers tell the rate best
-            found[f"{way}_bytes_per_second"] = _weighted_median(np.array(rates), np.array(sizes))
+            # Long transfers tell the rate best.
+            rates, weights = np.array(
+                [
+                    (size / max(seconds - trip, seconds / 10), size * weight)
+                    for size, seconds, weight in transfers
+                ]
+            ).T
+            found[f"{way}_bytes_per_second"] = _weighted_median(rates, weights)
     return replace(assumed, **found, measured=True) if found else assumed
+
+
+def _transfers(
+    runs: Sequence[PastRun], way: str, *, small: bool
+) -> list[tuple[float, float, float]]:
+    """Return bytes, seconds and weight of the newest transfers of one kind."""
+    found = [
+        (float(run.n_bytes[way]), run.seconds[way])
+        for run in runs
+        if way in run.n_bytes
+        and run.seconds.get(way, 0) > 0
+        and (run.n_bytes[way] <= SMALL_TRANSFER_BYTES) == small
+    ][-RECENT_TRANSFERS:]
+    return [
+        (size, seconds, TRANSFER_FADING**age) for age, (size, seconds) in enumerate(reversed(found))
+    ]
 
 
 def _weights(

@@ -27,7 +27,9 @@ def folder() -> Path:
     """Return where the files lie; it need not exist."""
     import platformdirs
 
-    return Path(platformdirs.user_cache_path("serverless-tsne"))
+    path = Path(platformdirs.user_cache_path("serverless-tsne"))
+    # A user without a home, as in many containers, is given a folder named "~" otherwise.
+    return path if path.is_absolute() else Path(tempfile.gettempdir()) / "serverless-tsne"
 
 
 def warn_once(sentence: str) -> None:

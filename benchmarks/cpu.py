@@ -87,12 +87,7 @@ def main() -> None:
 
 
 def _existing(path: Path) -> list[dict[str, Any]]:
-    import csv
-
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [dict(row, n=int(row["n"])) for row in csv.DictReader(file)]
+    return [dict(row, n=int(row["n"])) for row in harness.read_rows(path)]
 
 
 def _measure(

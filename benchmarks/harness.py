@@ -144,6 +144,14 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     unfinished.replace(path)
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of an earlier run as text, none where there was none."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def write_machine(path: Path) -> None:
     """Write the description of this machine beside the results."""
     path.write_text(json.dumps(machine(), indent=2) + "\n", encoding="utf-8")

@@ -41,6 +41,66 @@ class EmbeddingError(BackendError, FloatingPointError):
     """The optimisation ended in coordinates that are not finite."""
 
 
+class NotLoggedInError(BackendUnavailableError):
+    """The account of the rented machine is not set up here, or its token is refused."""
+
+
+class NotDeployedError(BackendUnavailableError):
+    """The account holds no service of ours."""
+
+
+class VersionMismatchError(BackendUnavailableError):
+    """Client and service are of different versions."""
+
+
+class ServiceUnreachableError(BackendUnavailableError):
+    """The provider of rented machines does not answer."""
+
+
+class GpuUnavailableError(BackendUnavailableError):
+    """No machine of the kind asked for, or no engine for it, is to be had."""
+
+
+class PayloadTooLargeError(BackendUnavailableError):
+    """X is larger than the service takes."""
+
+
+class GpuMemoryError(BackendUnavailableError):
+    """The problem does not fit into the memory of the GPU; nothing was computed."""
+
+
+class CostLimitError(LimitError):
+    """A run was ended because it would have cost more than the user allows."""
+
+
+class RemoteError(BackendError, RuntimeError):
+    """A rented machine, or the way to it, failed after work had begun."""
+
+
+class RemoteTimeoutError(RemoteError, TimeoutError):
+    """The run was ended at the time limit of its container."""
+
+
+class ContainerCrashedError(RemoteError):
+    """The container ended before the map was made."""
+
+
+class ConnectionLostError(RemoteError, ConnectionError):
+    """The connection did not come back while a job was running; the job may go on."""
+
+
+class ResultExpiredError(RemoteError):
+    """The provider keeps no result of this job, or no longer."""
+
+
+class JobCancelledError(RemoteError):
+    """The job was cancelled, here or elsewhere."""
+
+
+class DamagedFrameError(BackendError, ValueError):
+    """Bytes from the other side are not what was sent, or not ours."""
+
+
 class FileFormatError(BackendError, ValueError):
     """A file cannot be read or written as asked."""
 
@@ -50,7 +110,7 @@ class BackendWarning(UserWarning):
 
 
 class MemoryOfRunsWarning(UserWarning):
-    """What is remembered of this machine and its runs cannot be read or written."""
+    """What is remembered of this machine, its runs and its jobs cannot be read or written."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

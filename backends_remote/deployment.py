@@ -1,0 +1,40 @@
+"""What is deployed: names, limits and packages that client, app and tests agree on."""
+
+from __future__ import annotations
+
+#: The app, its class and its volume in the user's account.
+APP_NAME = "serverless-tsne"
+CLASS_NAME = "Embedder"
+VOLUME_NAME = "serverless-tsne-data"
+#: Where the volume lies in a container.
+DATA_FOLDER = "/data"
+
+#: Kinds of GPU to take where a call names none, the cheapest first.
+FALL_BACK_GPUS = ("T4", "L4")
+#: Engines of a container, the first available computes; no silent turn to a slow one.
+ENGINES = ("cuml",)
+#: Containers at once, each of which is billed.
+MAX_CONTAINERS = 8
+
+#: Seconds after which a container's run is ended; each is a pool of containers of its own, so there
+#: are few. Modal's own default of 300 ends long runs.
+TIMEOUTS_SECONDS = (1200, 7200, 43200)
+DEFAULT_TIMEOUT_SECONDS = TIMEOUTS_SECONDS[0]
+
+#: Pythons for which cuML has wheels.
+PYTHONS = ("3.11", "3.12", "3.13")
+#: Pinned, because cuML changes t-SNE's defaults and repeatability between releases.
+IMAGE_PACKAGES = (
+    "cuml-cu13==26.10.*",
+    "cuvs-cu13==26.10.*",
+    "scikit-learn>=1.7,<2",
+    "opentsne>=1.0.2,<2",
+    "usearch>=2.20,<3",
+    "threadpoolctl>=3.5",
+    "psutil>=5.9.6",
+    "filelock>=3.13",
+    "platformdirs>=4.2",
+    "rich>=13.7",
+    "click>=8.1",
+    "zstandard>=0.22",
+)

@@ -21,6 +21,9 @@ MAX_CONTAINERS = 8
 TIMEOUTS_SECONDS = (1200, 7200, 43200)
 DEFAULT_TIMEOUT_SECONDS = TIMEOUTS_SECONDS[0]
 
+#: Largest encoded frame a service takes, in bytes: more than fits the largest GPU decoded.
+MAX_FRAME_BYTES = 32 << 30
+
 #: Pythons for which cuML has wheels.
 PYTHONS = ("3.11", "3.12", "3.13")
 #: Pinned, because cuML changes t-SNE's defaults and repeatability between releases.
@@ -38,3 +41,8 @@ IMAGE_PACKAGES = (
     "click>=8.1",
     "zstandard>=0.22",
 )
+
+
+def part_name(number: int) -> str:
+    """Return the file name of one part of a data set; part 0 is the frame's head."""
+    return f"{number:05d}"

@@ -19,6 +19,7 @@ import numpy as np
 
 from backends_remote import wire
 from backends_remote.codec import CodecError, decode
+from backends_remote.deployment import MAX_FRAME_BYTES, part_name
 from backends_remote.kept import GraphMemory, KeptData
 from backends_remote.request import problem_from
 from tsne_backends import __version__
@@ -35,8 +36,7 @@ from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Run
 
-#: Largest encoded frame and largest X after decoding, in bytes: what fits the largest GPU.
-MAX_FRAME_BYTES = 32 << 30
+#: Largest X after decoding, in bytes: what fits the largest GPU.
 MAX_DATA_BYTES = 64 << 30
 
 #: A request without its data; parameters need a thousandth of it.
@@ -286,11 +286,6 @@ class Service:
             "gpu_bytes": float(gpus[0].memory_bytes) if gpus else 0.0,
             "container": os.environ.get("MODAL_TASK_ID", f"process {os.getpid()}"),
         }
-
-
-def part_name(number: int) -> str:
-    """Return the file name of one part of a data set; part 0 is the frame's head."""
-    return f"{number:05d}"
 
 
 def _are_there(files: list[Path], sizes: list[int]) -> bool:

@@ -33,6 +33,8 @@ WORTH_A_PROBE_SECONDS = 5.0
 #: To which part of an estimate each timed phase of a run belongs.
 PART_OF_PHASE = {
     **{part: part for part in ESTIMATED_PARTS},
+    "encoding": "start",
+    "decoding": "start",
     "affinities": "optimise",
     "initialisation": "optimise",
     "optimisation": "optimise",
@@ -108,7 +110,7 @@ class Decision:
             actual = replace(actual, usd=way.estimate.usd * actual.total / way.estimate.total)
         if self.settings.remember and n_iter >= EARLY_EXAGGERATION_ITER:
             self._remember(way, run, n_iter, seconds)
-        return self.plan.after_run(way.label, actual)
+        return self.plan.after_run(way.label, actual, run.transfer)
 
     def _remember(
         self, way: Candidate, run: Run, n_iter: int, seconds: Mapping[str, float]

@@ -14,6 +14,9 @@ class Display:
     def phase(self, name: str) -> None:
         """A phase of the computation begins."""
 
+    def note(self, sentence: str) -> None:
+        """Something happened within a phase."""
+
     def step(self, iteration: int) -> None:
         """An iteration begins."""
 
@@ -33,6 +36,10 @@ class LineDisplay(Display):
     def phase(self, name: str) -> None:
         """Print the phase."""
         print(f"[t-SNE] {name}", flush=True)
+
+    def note(self, sentence: str) -> None:
+        """Print the sentence."""
+        print(f"[t-SNE] {sentence}", flush=True)
 
     def report(self, iteration: int, kl: float) -> None:
         """Print iteration and KL divergence."""
@@ -60,6 +67,10 @@ class BarDisplay(Display):
     def phase(self, name: str) -> None:
         """Name the phase beside the bar."""
         self._progress.update(self._task, description=name)
+
+    def note(self, sentence: str) -> None:
+        """Show the sentence beside the bar, in place of the phase."""
+        self._progress.update(self._task, description=sentence)
 
     def step(self, iteration: int) -> None:
         """Move the bar."""

@@ -345,7 +345,7 @@ class ServerlessTSNE(
 
         protocol, context = protocol_callback(self, X, problem)
         display = choose_display(self.verbose, problem.max_iter)
-        run = Run([*callbacks, *protocol], display, memory, initial)
+        run = Run([*callbacks, *protocol], display, memory, initial, settings.max_cost)
         try:
             way, embedding = run_first_that_starts(
                 plan, decision.candidates, problem, X, run, decision.announce

@@ -93,6 +93,9 @@ class Plan:
         After a run, the label of what ran: not ``chosen`` where that could not start.
     actual : Estimate or None
         After a run, what it took.
+    transfer : mapping
+        After a remote run, what was sent: ``codec``, ``n_bytes``, and as ``loss`` the measured
+        share of neighbours that encoding changed.
     """
 
     candidates: tuple[Candidate, ...]
@@ -104,6 +107,7 @@ class Plan:
     link: Link | None = None
     ran: str | None = None
     actual: Estimate | None = None
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def usable(self) -> tuple[Candidate, ...]:
@@ -152,9 +156,11 @@ class Plan:
         """Return the plan as plain Python values, fit for JSON."""
         return plan_view.plain(self)
 
-    def after_run(self, label: str, actual: Estimate) -> Plan:
+    def after_run(
+        self, label: str, actual: Estimate, transfer: Mapping[str, Any] | None = None
+    ) -> Plan:
         """Return the plan with what the run took beside what was expected."""
-        return replace(self, ran=label, actual=actual)
+        return replace(self, ran=label, actual=actual, transfer=dict(transfer or {}))
 
 
 def way_label(backend: str, variant: str) -> str:

@@ -49,7 +49,19 @@ def outcome(plan: Plan) -> str:
         if estimate is None
         else (f"{seconds(estimate.total)} were expected")
     )
-    return f"{plan.ran} took {seconds(plan.actual.total)}; {expected}."
+    return f"{plan.ran} took {seconds(plan.actual.total)}; {expected}.{_sent(plan)}"
+
+
+def _sent(plan: Plan) -> str:
+    """Return what was sent and what that cost in neighbours, where anything was."""
+    if not plan.transfer:
+        return ""
+    sent = plan.transfer["n_bytes"]
+    what = f"{size(sent)} of X" if sent else "no X, which the service still had"
+    return (
+        f" It sent {what} (codec {plan.transfer['codec']}, which changes "
+        f"{100 * plan.transfer['loss']:.1f} % of the neighbours, as measured)."
+    )
 
 
 def verdict_words(way: Candidate, plan: Plan) -> str:

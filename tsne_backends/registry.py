@@ -39,6 +39,7 @@ class Entry:
 _BUILT_IN: dict[str, Entry] = {
     "opentsne": Entry("tsne_backends.backends.opentsne:OpenTSNEBackend", "pip install opentsne"),
     "sklearn": Entry("tsne_backends.backends.sklearn:SklearnBackend", "pip install scikit-learn"),
+    "modal": Entry("backends_remote.backend:ModalBackend", 'pip install "serverless-tsne[modal]"'),
 }
 _registered: dict[str, Entry] = {}
 

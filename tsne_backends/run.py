@@ -36,6 +36,8 @@ class Run:
         Cache of the neighbours graph.
     initial : ndarray of shape (n_samples, n_components) or None
         Initial positions where the user gave an array.
+    max_cost : float or None
+        US dollars the run may cost at most.
 
     Attributes
     ----------
@@ -44,6 +46,9 @@ class Run:
     n_bytes : dict of str to float
         Bytes sent (``"upload"``) and fetched (``"download"``), filled by remote engines; with the
         seconds of the phases of these names they tell the speed of the connection.
+    transfer : dict
+        What remote engines sent: ``codec``, ``n_bytes``, and as ``loss`` the measured share of
+        neighbours that encoding changed.
     callback_seconds : float
         Seconds spent in the callbacks.
     """
@@ -54,19 +59,23 @@ class Run:
         display: Display | None = None,
         memory: joblib.Memory | None = None,
         initial: NDArray[Any] | None = None,
+        max_cost: float | None = None,
     ) -> None:
         self.callbacks = callbacks
         self.display = display or SilentDisplay()
         self.memory = memory or joblib.Memory(None, verbose=0)
         self.initial = initial
+        self.max_cost = max_cost
         self.timings: dict[str, float] = {}
         self.n_bytes: dict[str, float] = {}
+        self.transfer: dict[str, Any] = {}
         self.callback_seconds = 0.0
 
     def start_over(self) -> None:
         """Forget what was measured: a backend did not start, and another takes its place."""
         self.timings.clear()
         self.n_bytes.clear()
+        self.transfer.clear()
         self.callback_seconds = 0.0
 
     @property
@@ -84,6 +93,10 @@ class Run:
         finally:
             seconds = time.perf_counter() - start
             self.timings[name] = self.timings.get(name, 0.0) + seconds
+
+    def note(self, sentence: str) -> None:
+        """Tell how far a phase is that has no iterations: a transfer, say."""
+        self.display.note(sentence)
 
     def step(self, iteration: int) -> None:
         """Tell that ``iteration`` (from 1, over all phases) has begun."""

@@ -1,7 +1,7 @@
-"""Small files in the user's cache folder: read whole, written whole, safe among processes.
+"""Small files in the user's folders: read whole, written whole, safe among processes.
 
-What is lost here costs a measurement, never a result. So whatever goes wrong is said once and then
-ignored.
+What is lost here costs a measurement or a transfer, never a result. So whatever goes wrong is said
+once and then ignored. A name is that of a file in the cache folder, or an absolute path.
 """
 
 from __future__ import annotations
@@ -24,10 +24,20 @@ _said: set[str] = set()
 
 
 def folder() -> Path:
-    """Return where the files lie; it need not exist."""
+    """Return where measurements lie, which can be made again; it need not exist."""
     import platformdirs
 
-    path = Path(platformdirs.user_cache_path("serverless-tsne"))
+    return _usable(Path(platformdirs.user_cache_path("serverless-tsne")))
+
+
+def data_folder() -> Path:
+    """Return where records lie that cannot be made again; it need not exist."""
+    import platformdirs
+
+    return _usable(Path(platformdirs.user_data_path("serverless-tsne")))
+
+
+def _usable(path: Path) -> Path:
     # A user without a home, as in many containers, is given a folder named "~" otherwise.
     return path if path.is_absolute() else Path(tempfile.gettempdir()) / "serverless-tsne"
 
@@ -37,14 +47,14 @@ def warn_once(sentence: str) -> None:
     if sentence not in _said:
         _said.add(sentence)
         warnings.warn(
-            f"{sentence} Estimates go on without it; if this stays, delete the file or make its "
+            f"{sentence} Work goes on without it; if this stays, delete the file or make its "
             "folder writable.",
             MemoryOfRunsWarning,
             stacklevel=2,
         )
 
 
-def read_json(name: str) -> dict[str, Any]:
+def read_json(name: str | Path) -> dict[str, Any]:
     """Return the object in a file; empty where it is missing or damaged."""
     path = folder() / name
     try:
@@ -59,12 +69,18 @@ def read_json(name: str) -> dict[str, Any]:
     return content
 
 
-def update_json(name: str, entries: Mapping[str, Any]) -> None:
+def update_json(name: str | Path, entries: Mapping[str, Any]) -> None:
     """Add entries to the object in a file."""
+    change_json(name, lambda content: {**content, **entries})
+
+
+def change_json(
+    name: str | Path, change: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> None:
+    """Replace the object in a file by ``change`` of it, while no other process writes."""
 
     def write(path: Path) -> None:
-        content = {**read_json(name), **entries}
-        _replace(path, json.dumps(content, indent=1) + "\n")
+        _replace(path, json.dumps(change(read_json(name)), indent=1) + "\n")
 
     _locked(name, write)
 
@@ -127,7 +143,7 @@ def append_line(
     _locked(name, write)
 
 
-def _locked(name: str, write: Callable[[Path], None]) -> None:
+def _locked(name: str | Path, write: Callable[[Path], None]) -> None:
     """Call ``write(path)`` while no other process does; trouble is said once and ignored."""
     import filelock
 

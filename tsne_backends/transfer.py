@@ -117,7 +117,13 @@ def download_seconds(problem: Problem, link: Link) -> float:
 
 
 def remote_estimate(
-    problem: Problem, gpu: Gpu, link: Link, *, warm: bool, upload_bytes: float | None = None
+    problem: Problem,
+    gpu: Gpu,
+    link: Link,
+    *,
+    warm: bool,
+    upload_bytes: float | None = None,
+    encode_seconds: float = 0.0,
 ) -> Estimate:
     """Return what one run on a rented GPU takes and costs.
 
@@ -130,27 +136,33 @@ def remote_estimate(
         Whether a container waits already.
     upload_bytes : float, optional
         Bytes that are sent; X as it lies in memory where not given.
+    encode_seconds : float, default=0
+        Seconds to make these bytes of X.
 
     Returns
     -------
     Estimate
-        With ``usd`` for the container's time from its start to the end of the run, and ``idle_usd``
-        for the time it then waits for another.
+        ``start`` is encoding and what is left to wait when X has arrived, because the container
+        starts meanwhile: together with ``upload``, the longer of the two. ``usd`` is for the
+        container's time from its start to the end of the run, and ``idle_usd`` for the time it
+        then waits for another.
     """
-    start = WARM_CALL_SECONDS + 2 * link.round_trip_seconds
+    call = WARM_CALL_SECONDS + 2 * link.round_trip_seconds
     boot = 0.0 if warm else COLD_START_SECONDS
     upload = upload_seconds(problem.n_bytes if upload_bytes is None else upload_bytes, link)
+    wait = max(0.0, boot - encode_seconds - upload)
     neighbours = gpu_neighbours_seconds(problem, gpu)
     optimise = gpu_optimise_seconds(problem, gpu)
     download = download_seconds(problem, link)
     usd_per_second = gpu.usd_per_hour / 3600
     return Estimate(
-        start=start + boot,
+        start=call + encode_seconds + wait,
         upload=upload,
         neighbours=neighbours,
         optimise=optimise,
         download=download,
-        usd=usd_per_second * (boot + upload + neighbours + optimise + download),
+        usd=usd_per_second
+        * (encode_seconds + wait + upload + neighbours + optimise + download),
         idle_usd=usd_per_second * IDLE_SECONDS,
         memory_bytes=gpu_bytes(problem),
     )

@@ -1,0 +1,276 @@
+"""The client side of Modal: the only room that speaks with the `modal` library about calls and data.
+
+Everything here is one step: look up, wake, send, submit, wait, cancel. Their order is the business
+of ``session``; what their failures mean is said in ``failures``.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from backends_remote.deployment import APP_NAME, CLASS_NAME, VOLUME_NAME
+from backends_remote.failures import (
+    PollingInterruptedError,
+    before_work,
+    connection_lost,
+    while_waiting,
+)
+from tsne_backends.errors import ServiceUnreachableError
+
+#: Seconds for a first sign of life of Modal's servers; its library alone would wait 57 to 59.
+CONNECT_SECONDS = 5.0
+#: Seconds of one poll: short enough that Ctrl-C and progress are prompt.
+POLL_SECONDS = 2.0
+#: Seconds a lost connection may take to come back while a job runs.
+PATIENCE_SECONDS = 600.0
+#: Seconds between two tries while it is lost.
+RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The containers of one pool.
+
+    Attributes
+    ----------
+    n_containers : int
+        Starting, working or idle.
+    n_waiting : int
+        Inputs without a container.
+    """
+
+    n_containers: int
+    n_waiting: int
+
+
+_looked_up: dict[tuple[str, str, int], Any] = {}
+
+
+def forget_look_ups() -> None:
+    """Look services up anew: one was deployed or removed."""
+    _looked_up.clear()
+
+
+class Client:
+    """The service in the user's account, seen from here.
+
+    Parameters
+    ----------
+    gpu : str
+        Kind of GPU.
+    timeout_seconds : int
+        After which the provider ends a run; one of `deployment.TIMEOUTS_SECONDS`.
+    """
+
+    def __init__(self, gpu: str, timeout_seconds: int) -> None:
+        self.gpu = gpu
+        self._timeout_seconds = timeout_seconds
+        self._service: Any = None
+
+    def connect(self) -> None:
+        """Look the service up; a second call costs nothing.
+
+        Raises
+        ------
+        NotLoggedInError, NotDeployedError, ServiceUnreachableError
+        """
+        if self._service is not None:
+            return
+        with before_work():
+            import modal
+            from modal.config import config
+
+            check_reachable()
+            # Kept for the life of the process, because looking up takes three round trips.
+            key = (str(config.get("server_url")), self.gpu, self._timeout_seconds)
+            if key not in _looked_up:
+                options = {"gpu": self.gpu, "timeout": self._timeout_seconds}
+                found = modal.Cls.from_name(APP_NAME, CLASS_NAME).with_options(**options)()
+                found.wake.hydrate()
+                _looked_up[key] = found
+            self._service = _looked_up[key]
+
+    def wake(self) -> str:
+        """Ask for a container, and return the id of the call that it will answer."""
+        with before_work():
+            return str(self._service.wake.spawn().object_id)
+
+    def submit(self, request: bytes, data: bytes) -> str:
+        """Ask for a map, and return the id of the job."""
+        with before_work():
+            return str(self._service.embed.spawn(request, data).object_id)
+
+    def stats(self) -> Stats:
+        """Return how many containers there are, and how many inputs wait for one."""
+        with before_work():
+            found = self._service.wake.get_current_stats()
+        # Older clients of Modal have another name for the same number.
+        containers = getattr(found, "num_total_runners", getattr(found, "num_total_tasks", 0))
+        return Stats(int(containers), int(found.backlog))
+
+
+def check_reachable() -> None:
+    """Raise `ServiceUnreachableError` soon where Modal's servers do not answer."""
+    from modal.config import config
+
+    place = urlsplit(str(config.get("server_url")))
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        socket.create_connection((str(place.hostname), port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ServiceUnreachableError(
+            f"Modal's server {place.hostname} does not answer ({error}). Check the network, or go "
+            "on with a local backend."
+        ) from error
+
+
+def poll(job_id: str, seconds: float) -> bytes:
+    """Return the answer of a job.
+
+    Parameters
+    ----------
+    job_id : str
+    seconds : float
+        How long to wait for it.
+
+    Returns
+    -------
+    bytes
+        From the network, not checked yet.
+
+    Raises
+    ------
+    TimeoutError
+        It is not there yet.
+    RemoteError
+        There will be none; see `failures.while_waiting`.
+    PollingInterruptedError, PreemptedError
+        The connection broke, or the machine was taken away.
+    """
+    with while_waiting(job_id):
+        import modal
+
+        answer = modal.FunctionCall.from_id(job_id).get(timeout=seconds)
+    if not isinstance(answer, bytes):
+        raise PollingInterruptedError(f"the answer is of type {type(answer).__name__}, not bytes")
+    return answer
+
+
+def wait(
+    job_id: str,
+    note: Callable[[str], None],
+    watch: Callable[[], None] = lambda: None,
+) -> bytes:
+    """Wait for the answer of a job, riding out a lost connection.
+
+    Parameters
+    ----------
+    job_id : str
+    note : callable
+        Told in words that the connection is lost or back.
+    watch : callable, optional
+        Called between two polls; may raise to end the waiting.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ConnectionLostError
+        The connection did not come back for `PATIENCE_SECONDS`.
+    RemoteError, PreemptedError
+        As in `poll`.
+    """
+    lost_at: float | None = None
+    while True:
+        try:
+            if lost_at is not None:
+                check_reachable()
+            return poll(job_id, POLL_SECONDS)
+        except TimeoutError:
+            if lost_at is not None:
+                note("the connection is back")
+            lost_at = None
+            watch()
+        except (PollingInterruptedError, ServiceUnreachableError) as error:
+            now = time.monotonic()
+            if lost_at is None:
+                note("the connection is lost; the job goes on, waiting for it to come back")
+                lost_at = now
+            if now - lost_at > PATIENCE_SECONDS:
+                raise connection_lost(job_id, now - lost_at, error) from error
+            time.sleep(RETRY_SECONDS)
+
+
+def cancel(job_id: str) -> None:
+    """End a job, and with it its cost.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError, ResultExpiredError
+        It could not be cancelled.
+    """
+    with while_waiting(job_id):
+        check_reachable()
+        import modal
+
+        modal.FunctionCall.from_id(job_id).cancel(terminate_containers=False)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file on the volume: its path, its bytes, and when it was written, in seconds since 1970."""
+
+    path: str
+    n_bytes: int
+    written_at: float
+
+
+class DataVolume:
+    """The volume with uploaded data, one folder per data set, named by its digest."""
+
+    def __init__(self) -> None:
+        with before_work():
+            import modal
+
+            check_reachable()
+            self._volume = modal.Volume.from_name(VOLUME_NAME, create_if_missing=True, version=2)
+            self._volume.hydrate()
+
+    def files(self, folder: str = "/") -> list[StoredFile]:
+        """Return all files in a folder; none where it does not exist."""
+        from modal.exception import NotFoundError
+
+        with before_work():
+            try:
+                entries = self._volume.listdir(folder, recursive=True)
+            except (NotFoundError, FileNotFoundError):
+                return []
+        return [
+            StoredFile(entry.path, int(entry.size), float(entry.mtime))
+            for entry in entries
+            if entry.type.name == "FILE"
+        ]
+
+    def put(self, folder: str, files: Iterable[Path]) -> None:
+        """Upload files, in one batch. From paths, because Modal copies what is in memory."""
+        with before_work(), self._volume.batch_upload(force=True) as batch:
+            for file in files:
+                batch.put_file(file, f"/{folder}/{file.name}")
+
+    def remove(self, folder: str) -> None:
+        """Remove a data set; nothing where it is not there."""
+        from modal.exception import NotFoundError
+
+        with before_work():
+            try:
+                self._volume.remove_file(f"/{folder}", recursive=True)
+            except (NotFoundError, FileNotFoundError):
+                return

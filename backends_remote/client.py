@@ -119,15 +119,20 @@ def check_reachable() -> None:
     """Raise `ServiceUnreachableError` soon where Modal's servers do not answer."""
     from modal.config import config
 
-    place = urlsplit(str(config.get("server_url")))
-    port = place.port or (443 if place.scheme == "https" else 80)
-    try:
-        socket.create_connection((str(place.hostname), port), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ServiceUnreachableError(
-            f"Modal's server {place.hostname} does not answer ({error}). Check the network, or go "
-            "on with a local backend."
-        ) from error
+    trouble: list[str] = []
+    # Modal's configuration may name several servers, of which one is enough.
+    for url in str(config.get("server_url")).split(","):
+        place = urlsplit(url.strip())
+        port = place.port or (443 if place.scheme == "https" else 80)
+        try:
+            socket.create_connection((str(place.hostname), port), CONNECT_SECONDS).close()
+            return
+        except OSError as error:
+            trouble.append(f"{place.hostname} does not answer ({error})")
+    raise ServiceUnreachableError(
+        f"Modal cannot be reached: {'; '.join(trouble)}. Check the network, or go on with a local "
+        "backend."
+    )
 
 
 def poll(job_id: str, seconds: float) -> bytes:

@@ -24,6 +24,10 @@ DEFAULT_TIMEOUT_SECONDS = TIMEOUTS_SECONDS[0]
 #: Largest encoded frame a service takes, in bytes: more than fits the largest GPU decoded.
 MAX_FRAME_BYTES = 32 << 30
 
+#: Uploaded data are removed this long after they were written.
+DATA_DAYS = 7
+DAY_SECONDS = 86400.0
+
 #: Pythons for which cuML has wheels.
 PYTHONS = ("3.11", "3.12", "3.13")
 #: Pinned, because cuML changes t-SNE's defaults and repeatability between releases.

@@ -12,13 +12,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from backends_remote.deployment import DATA_DAYS, DAY_SECONDS
 from tsne_backends import store
 
 #: Modal keeps results for 7 days; a job is forgotten with its result.
 JOB_DAYS = 7
-#: Uploaded data are removed this long after they were last used.
-DATA_DAYS = 7
-DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)

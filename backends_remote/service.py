@@ -8,8 +8,10 @@ that the client can raise its own error for it.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +21,7 @@ import numpy as np
 
 from backends_remote import wire
 from backends_remote.codec import CodecError, decode
-from backends_remote.deployment import MAX_FRAME_BYTES, part_name
+from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, MAX_FRAME_BYTES, part_name
 from backends_remote.kept import GraphMemory, KeptData
 from backends_remote.request import problem_from
 from tsne_backends import __version__
@@ -70,6 +72,15 @@ class Place:
     folder: Path
     refresh: Callable[[], object] = lambda: None
 
+    def expire(self) -> None:
+        """Remove data sets that were uploaded long ago; a client sends them again if need be."""
+        limit = time.time() - DATA_DAYS * DAY_SECONDS
+        for one in self.folder.iterdir() if self.folder.is_dir() else ():
+            # Another container may be removing the same.
+            with suppress(OSError):
+                if one.stat().st_mtime < limit:
+                    shutil.rmtree(one)
+
 
 class Service:
     """One container's worth of service; keeps data sets and graphs between calls.
@@ -105,6 +116,8 @@ class Service:
         bytes
             A frame of kind ``"answer"`` with ``status`` ``"awake"``.
         """
+        if self._place is not None:
+            self._place.expire()
         return wire.pack("answer", {"status": "awake", **self._identity()})
 
     def embed(self, request: bytes, data: bytes) -> bytes:

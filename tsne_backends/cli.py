@@ -1,10 +1,13 @@
-"""The command ``serverless-tsne``: `demo`, `embed`, `backends`; others come from ``cli_plan``.
+"""The command ``serverless-tsne``: `demo`, `embed`, `backends`.
+
+`plan` and `calibrate` come from ``cli_plan``, those for the remote side from ``backends_remote``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import time
@@ -24,8 +27,22 @@ if TYPE_CHECKING:
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
+#: Commands for the remote side, and where they are; imported only when they are asked for.
+_REMOTE_COMMANDS = ("deploy", "doctor", "jobs", "attach", "cancel", "data", "undeploy")
+_REMOTE_MODULE = "backends_remote.cli"
+
+
 class _Group(click.Group):
     """A group whose commands end bad input and interrupts with a sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_REMOTE_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _REMOTE_COMMANDS:
+            command: click.Command = getattr(importlib.import_module(_REMOTE_MODULE), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -56,7 +73,12 @@ main.add_command(calibrate)
 )
 @click.option("--force", is_flag=True, help="Replace demo.npy and demo.png.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
-def demo(output_dir: Path, force: bool, verbose: bool) -> None:
+@click.option(
+    "--loopback",
+    is_flag=True,
+    help="Go the whole remote way, with a stand-in for Modal's service on this machine.",
+)
+def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     """Embed scikit-learn's 1,797 handwritten digits; write demo.npy and demo.png."""
     from tsne_backends.files import check_output, check_replaceable, write_embedding
 
@@ -70,7 +92,13 @@ def demo(output_dir: Path, force: bool, verbose: bool) -> None:
     from tsne_backends.estimator import ServerlessTSNE
 
     digits = load_digits()
-    tsne = ServerlessTSNE(random_state=0, verbose=int(verbose)).fit(digits.data)
+    backend = "modal" if loopback else "auto"
+    tsne = ServerlessTSNE(backend=backend, random_state=0, verbose=int(verbose))
+    if loopback:
+        remote = importlib.import_module(_REMOTE_MODULE)
+        remote.with_loopback(lambda: tsne.fit(digits.data))
+    else:
+        tsne.fit(digits.data)
     write_embedding(coordinates, tsne.embedding_)
     _summarise(tsne, coordinates)
     try:

@@ -1,0 +1,221 @@
+"""The service in the user's account as a whole: deploy it, look after it, remove it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from backends_remote import client, journal, wire
+from backends_remote.client import Client, DataVolume
+from backends_remote.deployment import (
+    APP_NAME,
+    DAY_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    FALL_BACK_GPUS,
+    part_name,
+)
+from backends_remote.failures import before_work
+from tsne_backends import __version__
+from tsne_backends.errors import BackendError, NotDeployedError, VersionMismatchError
+
+#: Bytes sent to measure the upload rate: a second at 20 Mbit/s.
+PROBE_BYTES = 2_500_000
+_PROBE_FOLDER = "probe"
+#: The version of a service that was deployed from elsewhere and sleeps.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor looked at.
+
+    Attributes
+    ----------
+    ok : bool or None
+        None where it is neither good nor bad.
+    sentence : str
+        What was found, and what to do about it.
+    """
+
+    ok: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One uploaded data set.
+
+    Attributes
+    ----------
+    digest : str
+    n_bytes : int
+    written_at : float
+        Seconds since 1970.
+    """
+
+    digest: str
+    n_bytes: int
+    written_at: float
+
+
+def deploy() -> str:
+    """Deploy the service of this version, and remember it.
+
+    Returns
+    -------
+    str
+        Where the provider shows the app; empty where it does not say.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+    """
+    with before_work():
+        import modal
+
+        client.check_reachable()
+        from backends_remote import modal_app
+
+        with modal.enable_output():
+            modal_app.app.deploy(name=APP_NAME)
+    client.forget_look_ups()
+    journal.record_deployment(journal.Deployment(APP_NAME, __version__, time.time()))
+    try:
+        return str(modal_app.app.get_dashboard_url())
+    except Exception:  # a nicety, which not every version of the client has
+        return ""
+
+
+def undeploy() -> bool:
+    """Stop the service and its containers; return whether there was one.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError
+    """
+    client.forget_look_ups()
+    try:
+        with before_work():
+            import modal
+
+            client.check_reachable()
+            modal.App.lookup(APP_NAME).stop()
+    except NotDeployedError:
+        return False
+    finally:
+        journal.record_deployment(None)
+    return True
+
+
+def examine(*, wake: bool = False) -> Iterator[Finding]:
+    """Look at everything between here and a map, in the order in which it can fail.
+
+    Parameters
+    ----------
+    wake : bool, default=False
+        Whether to start a container to ask its version, which costs a few seconds of GPU and the
+        idle time after it.
+
+    Yields
+    ------
+    Finding
+        The last is the first that is not ok.
+    """
+    import importlib.metadata
+    import importlib.util
+
+    if importlib.util.find_spec("modal") is None:
+        yield Finding(
+            False,
+            "Modal's client is not installed; run `pip install \"serverless-tsne[modal]\"`.",
+        )
+        return
+    yield Finding(True, f"Modal's client {importlib.metadata.version('modal')} is installed.")
+    service = Client(FALL_BACK_GPUS[0], DEFAULT_TIMEOUT_SECONDS)
+    try:
+        client.forget_look_ups()
+        service.connect()
+        yield Finding(True, f'Your account is set up, and "{APP_NAME}" is deployed in it.')
+        yield from _examine_service(service, wake)
+        yield Finding(True, f"Uploads run at {_upload_rate() / 1e6:.1f} MB/s.")
+    except BackendError as error:
+        yield Finding(False, str(error))
+
+
+def data_sets() -> list[DataSet]:
+    """Return the data sets on the volume, the oldest first."""
+    found: dict[str, DataSet] = {}
+    for file in DataVolume().files():
+        digest = PurePosixPath(file.path).parts[0]
+        known = found.get(digest, DataSet(digest, 0, 0.0))
+        found[digest] = DataSet(
+            digest, known.n_bytes + file.n_bytes, max(known.written_at, file.written_at)
+        )
+    return sorted(found.values(), key=lambda one: one.written_at)
+
+
+def purge(older_than_days: float = 0.0) -> list[DataSet]:
+    """Remove data sets from the volume; return those removed."""
+    volume = DataVolume()
+    limit = time.time() - older_than_days * DAY_SECONDS
+    gone = [one for one in data_sets() if one.written_at <= limit]
+    for one in gone:
+        volume.remove(one.digest)
+    if not older_than_days:
+        journal.forget_sent()
+    return gone
+
+
+def _examine_service(service: Client, wake: bool) -> Iterator[Finding]:
+    began = time.monotonic()
+    containers = service.stats().n_containers
+    yield Finding(True, f"A round trip takes {1000 * (time.monotonic() - began):.0f} ms.")
+    yield Finding(
+        None,
+        f"{containers} container(s) with a {service.gpu} ready."
+        if containers
+        else f"No container with a {service.gpu} is ready: the next map waits for its start.",
+    )
+    if wake or containers:
+        began = time.monotonic()
+        head, _ = wire.unpack(client.wait(service.wake(), lambda _: None), "answer")
+        version = str(head.header.get("version"))
+        yield Finding(
+            True,
+            f"A container answered after {time.monotonic() - began:.1f} s, with "
+            f"{head.header.get('gpu') or 'no GPU'}.",
+        )
+    else:
+        known = journal.deployment()
+        version = known.version if known else UNKNOWN
+    if version not in (__version__, UNKNOWN):
+        raise VersionMismatchError(
+            f"The service is of version {version}, but this package of {__version__}; run "
+            "`serverless-tsne deploy`."
+        )
+    journal.record_deployment(journal.Deployment(APP_NAME, version, time.time()))
+    if version == UNKNOWN:
+        yield Finding(
+            None,
+            "Its version is not known while no container runs; `serverless-tsne doctor --wake` "
+            "starts one to ask.",
+        )
+    else:
+        yield Finding(True, f"It is of version {version}, as this package.")
+
+
+def _upload_rate() -> float:
+    """Return the bytes per second of a small upload of noise, which is removed again."""
+    volume = DataVolume()
+    with TemporaryDirectory(prefix="serverless-tsne-") as name:
+        file = Path(name) / part_name(0)
+        file.write_bytes(os.urandom(PROBE_BYTES))
+        began = time.monotonic()
+        volume.put(_PROBE_FOLDER, [file])
+        seconds = time.monotonic() - began
+    volume.remove(_PROBE_FOLDER)
+    return PROBE_BYTES / max(seconds, 1e-9)

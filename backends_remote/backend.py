@@ -134,14 +134,14 @@ class ModalBackend(Backend):
             )
         if not _has_account():
             return Verdict(False, "No Modal account is set up here; run `modal setup`.")
-        known = journal.deployment()
+        known = _known_service()
         if known is None:
             return Verdict(
                 False,
                 "No service is known to be deployed; run `serverless-tsne deploy` once, or "
                 "`serverless-tsne doctor` if you deployed it from elsewhere.",
             )
-        return Verdict(True, f'The service "{known.app}" is deployed in your Modal account.')
+        return Verdict(True, f'The service "{known}" is deployed in your Modal account.')
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
         """Predict the offer that would be quickest."""
@@ -234,6 +234,12 @@ def _has_account() -> bool:
     if os.environ.get("MODAL_TOKEN_ID") and os.environ.get("MODAL_TOKEN_SECRET"):
         return True
     return Path(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml").expanduser().is_file()
+
+
+def _known_service() -> str | None:
+    """Return the name of the app that is known to be deployed."""
+    known = journal.deployment()
+    return None if known is None else known.app
 
 
 def _does_not_fit(problem: Problem, gpu: Gpu) -> str:

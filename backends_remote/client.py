@@ -6,12 +6,15 @@ of ``session``; what their failures mean is said in ``failures``.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import socket
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from backends_remote.deployment import APP_NAME, CLASS_NAME, VOLUME_NAME
@@ -49,6 +52,27 @@ class Stats:
     n_waiting: int
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _off_the_event_loop(function: F) -> F:
+    """Let a blocking function be called where an event loop runs, as in notebooks.
+
+    Modal's library warns there of every call that blocks; in a thread of its own, it need not.
+    """
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return function(*args, **kwargs)
+        with ThreadPoolExecutor(max_workers=1) as threads:
+            return threads.submit(function, *args, **kwargs).result()
+
+    return cast(F, called)
+
+
 _looked_up: dict[tuple[str, str, int], Any] = {}
 
 
@@ -73,6 +97,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._service: Any = None
 
+    @_off_the_event_loop
     def connect(self) -> None:
         """Look the service up; a second call costs nothing.
 
@@ -96,16 +121,19 @@ class Client:
                 _looked_up[key] = found
             self._service = _looked_up[key]
 
+    @_off_the_event_loop
     def wake(self) -> str:
         """Ask for a container, and return the id of the call that it will answer."""
         with before_work():
             return str(self._service.wake.spawn().object_id)
 
+    @_off_the_event_loop
     def submit(self, request: bytes, data: bytes) -> str:
         """Ask for a map, and return the id of the job."""
         with before_work():
             return str(self._service.embed.spawn(request, data).object_id)
 
+    @_off_the_event_loop
     def stats(self) -> Stats:
         """Return how many containers there are, and how many inputs wait for one."""
         with before_work():
@@ -135,6 +163,7 @@ def check_reachable() -> None:
     )
 
 
+@_off_the_event_loop
 def poll(job_id: str, seconds: float) -> bytes:
     """Return the answer of a job.
 
@@ -214,6 +243,7 @@ def wait(
             time.sleep(RETRY_SECONDS)
 
 
+@_off_the_event_loop
 def cancel(job_id: str) -> None:
     """End a job, and with it its cost.
 
@@ -241,6 +271,7 @@ class StoredFile:
 class DataVolume:
     """The volume with uploaded data, one folder per data set, named by its digest."""
 
+    @_off_the_event_loop
     def __init__(self) -> None:
         with before_work():
             import modal
@@ -249,6 +280,7 @@ class DataVolume:
             self._volume = modal.Volume.from_name(VOLUME_NAME, create_if_missing=True, version=2)
             self._volume.hydrate()
 
+    @_off_the_event_loop
     def files(self, folder: str = "/") -> list[StoredFile]:
         """Return all files in a folder; none where it does not exist."""
         from modal.exception import NotFoundError
@@ -264,12 +296,14 @@ class DataVolume:
             if entry.type.name == "FILE"
         ]
 
+    @_off_the_event_loop
     def put(self, folder: str, files: Iterable[Path]) -> None:
         """Upload files, in one batch. From paths, because Modal copies what is in memory."""
         with before_work(), self._volume.batch_upload(force=True) as batch:
             for file in files:
                 batch.put_file(file, f"/{folder}/{file.name}")
 
+    @_off_the_event_loop
     def remove(self, folder: str) -> None:
         """Remove a data set; nothing where it is not there."""
         from modal.exception import NotFoundError

@@ -23,3 +23,31 @@ def _own_cache_folder(tmp_path_factory, monkeypatch):
     folder = str(tmp_path_factory.mktemp("xdg"))
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, folder)
+
+
+@pytest.fixture(scope="session")
+def _loopback():
+    """Modal's control plane on this machine, with our service deployed by the real client."""
+    from backends_remote import account
+    from backends_remote.loopback import Loopback
+
+    with pytest.MonkeyPatch.context() as patch, Loopback() as loopback:
+        patch.setenv("XDG_DATA_HOME", str(loopback.storage.folder))
+        account.deploy()
+        yield loopback
+
+
+@pytest.fixture
+def cloud(_loopback, _own_cache_folder):
+    """The loopback with nothing wrong, known to this test's journal as deployed."""
+    import time
+
+    from backends_remote import journal
+    from backends_remote.deployment import APP_NAME
+    from backends_remote.loopback import Faults
+    from tsne_backends import __version__
+
+    vars(_loopback.faults).update(vars(Faults()))
+    journal.record_deployment(journal.Deployment(APP_NAME, __version__, time.time()))
+    yield _loopback
+    vars(_loopback.faults).update(vars(Faults()))

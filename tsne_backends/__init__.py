@@ -4,6 +4,7 @@ Public names only; importing this package loads no engine.
 """
 
 from tsne_backends.backend import Backend, Embedding, Estimate, Offer, Verdict
+from tsne_backends.compat import gpu_tsne
 from tsne_backends.errors import (
     BackendError,
     BackendUnavailableError,
@@ -38,6 +39,7 @@ __all__ = [
     "UnknownBackendError",
     "UnsupportedProblemError",
     "Verdict",
+    "gpu_tsne",
     "list_backends",
     "register_backend",
 ]

@@ -1,0 +1,560 @@
+"""Everything that can break between here and a rented GPU ends in the right map or a named error.
+
+Each test has a limit in seconds, far above what is needed, because none may hang.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from backends_remote import account, client, jobs, journal, outbox, session, wire
+from backends_remote.client import DataVolume
+from tsne_backends import BackendUnavailableError, BackendWarning, ServerlessTSNE
+from tsne_backends.errors import (
+    ConnectionLostError,
+    ContainerCrashedError,
+    CostLimitError,
+    DamagedFrameError,
+    GpuUnavailableError,
+    JobCancelledError,
+    LimitError,
+    NotDeployedError,
+    NotLoggedInError,
+    PayloadTooLargeError,
+    RemoteError,
+    RemoteTimeoutError,
+    ResultExpiredError,
+    ServiceUnreachableError,
+    UnsupportedProblemError,
+    VersionMismatchError,
+)
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng().normal(size=(300, 20)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _limit():
+    """End a test that hangs, with a trace of where it does."""
+
+    def too_long(*_):
+        raise AssertionError("the test took longer than its limit")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def remote(seed=0, max_iter=250, options=None, **more):
+    return ServerlessTSNE(
+        backend="modal",
+        perplexity=10.0,
+        max_iter=max_iter,
+        random_state=seed,
+        backend_options=options,
+        **more,
+    )
+
+
+def expected(X):
+    return ServerlessTSNE(
+        backend="opentsne", perplexity=10.0, max_iter=250, random_state=0
+    ).fit_transform(X)
+
+
+EXACT = {"transfer_loss": 0}
+
+
+# What is survived.
+
+
+def test_a_service_that_restarts_is_asked_again(cloud, X):
+    cloud.faults.unavailable = {"FunctionMap": 1, "FunctionGetOutputs": 2}
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+    assert cloud.faults.unavailable == {"FunctionMap": 0, "FunctionGetOutputs": 0}
+
+
+def test_slow_downs_and_half_uploads_are_repeated(cloud, X, monkeypatch):
+    cloud.faults.slow_downs = 1
+    cloud.faults.half_uploads = 1
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+    assert cloud.faults.slow_downs == cloud.faults.half_uploads == 0
+
+
+def test_half_an_inline_upload_is_repeated(cloud, X):
+    cloud.faults.half_uploads = 1
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+
+
+def test_an_input_delivered_twice_makes_one_map(cloud, X):
+    cloud.faults.duplicates = 2
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+
+
+def test_a_lost_answer_is_fetched_again(cloud, X):
+    cloud.faults.lost_answers = 2
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+
+
+def test_a_damaged_answer_is_fetched_again(cloud, X):
+    cloud.faults.damaged_answers = 2
+    np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
+    cloud.faults.damaged_answers = 100
+    with pytest.raises(DamagedFrameError, match="SHA-256"):
+        remote(seed=1).fit(X)
+
+
+def test_a_machine_taken_away_is_replaced(cloud, X):
+    cloud.end_containers()
+    remote(seed=7).fit(X)  # a warm container, so that the next fault hits the job
+    cloud.faults.crash_seconds, cloud.faults.preemptions = 0.0, 1
+    np.testing.assert_array_equal(
+        remote(options=EXACT).fit_transform(X + 1), expected(X + 1)
+    )
+
+
+def test_a_machine_taken_away_again_and_again_is_an_error(cloud, X):
+    remote(seed=7).fit(X)
+    cloud.faults.crash_seconds, cloud.faults.preemptions = 0.0, 100
+    with pytest.raises(RemoteError, match="took the machine away 3 times"):
+        remote(seed=8).fit(X)
+    cloud.faults.crash_seconds = None
+
+
+def test_a_network_that_goes_and_comes_back_is_ridden_out(cloud, X, capsys, monkeypatch):
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.2)
+    remote().fit(X)
+    timer = threading.Timer(0.3, cloud.restart_server, args=[2.0])
+    timer.start()
+    tsne = remote(seed=1, max_iter=3000, verbose=1).fit(X)
+    timer.join()
+    assert np.isfinite(tsne.embedding_).all()
+    assert "the connection is lost" in capsys.readouterr().out
+
+
+def test_a_cold_start_overlaps_the_upload(cloud, X, monkeypatch):
+    """Total ≈ max(cold start, encode + upload), by the phases that were timed."""
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    cloud.end_containers()
+    cloud.faults.cold_start_seconds = 3.0
+    data = np.random.default_rng().normal(size=(2000, 100)).astype(np.float32)
+    cloud.faults.bytes_per_second = data.nbytes / 2
+    tsne = remote(options={"codec": "raw"}).fit(data)
+    assert tsne.timings_["upload"] > 1.5
+    assert tsne.timings_["start"] < 3.0
+
+
+@pytest.mark.parametrize("bits_per_second", [1e6, 10e6, 100e6])
+def test_the_speed_of_the_link_is_seen(cloud, bits_per_second, monkeypatch):
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    cloud.faults.bytes_per_second = bits_per_second / 8
+    rows = max(300, int(bits_per_second / 8 / 400))  # a second's worth
+    data = np.random.default_rng().normal(size=(rows, 100)).astype(np.float32)
+    parcel_seconds = []
+    real = outbox.upload
+
+    def timed(parcel, note):
+        began = time.monotonic()
+        sent = real(parcel, note)
+        parcel_seconds.append((sent, time.monotonic() - began))
+        return sent
+
+    monkeypatch.setattr(session.outbox, "upload", timed)
+    remote(options={"codec": "raw"}).fit(data)
+    ((sent, seconds),) = parcel_seconds
+    assert sent >= data.nbytes
+    assert sent / seconds < 1.3 * bits_per_second / 8
+
+
+# What has a name.
+
+
+def test_a_refused_token(cloud, X):
+    cloud.faults.refuse_token = True
+    client.forget_look_ups()
+    with pytest.raises(NotLoggedInError, match="modal setup"):
+        remote().fit(X)
+
+
+def test_no_service_there(cloud, X):
+    deployed = dict(cloud.plane.deployed)
+    cloud.plane.deployed.clear()
+    client.forget_look_ups()
+    try:
+        with pytest.raises(NotDeployedError, match="serverless-tsne deploy"):
+            remote().fit(X)
+        # It is remembered, so that the next fit need not ask.
+        with pytest.raises(BackendUnavailableError, match="No service is known"):
+            remote().fit(X)
+    finally:
+        cloud.plane.deployed.update(deployed)
+
+
+def test_another_version(cloud, X):
+    cloud.end_containers()
+    cloud.faults.version = "0.0.9"
+    try:
+        with pytest.raises(VersionMismatchError, match=r"0\.0\.9.*serverless-tsne deploy"):
+            remote().fit(X)
+    finally:
+        cloud.end_containers()
+
+
+def test_another_version_in_a_warm_container(cloud, X):
+    remote().fit(X)
+    cloud.end_containers()
+    cloud.faults.version = "0.0.9"
+    try:
+        with pytest.raises(VersionMismatchError, match=r"0\.0\.9"):
+            remote(seed=1).fit(X)  # the client believes that its data are there
+    finally:
+        cloud.end_containers()
+
+
+def test_no_machine_of_a_kind(cloud, X, monkeypatch):
+    monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.3)
+    cloud.faults.no_gpus = {"H100"}
+    with pytest.raises(GpuUnavailableError, match='H100.*Choose another "gpu"'):
+        remote(options={"gpu": "H100"}).fit(X)
+    states = [call.state for call in cloud.plane.calls.values() if "H100" in call.function_id]
+    assert states == ["cancelled"]
+
+
+def test_too_much_to_send(cloud, X, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_FRAME_BYTES", 100)
+    with pytest.raises(PayloadTooLargeError, match="transfer_loss"):
+        remote().fit(X)
+
+
+def test_a_crash(cloud, X):
+    remote().fit(X)
+    cloud.faults.crash_seconds = 0.0
+    with pytest.raises(ContainerCrashedError, match="larger"):
+        remote(seed=1).fit(X)
+    assert journal.jobs()[-1].state == "failed"
+
+
+def test_a_crash_in_the_middle_of_a_run(cloud, X):
+    remote().fit(X)
+    cloud.faults.crash_seconds = 0.5
+    with pytest.raises(ContainerCrashedError):
+        remote(seed=1, max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+
+
+def test_the_time_limit_of_a_container(cloud, X):
+    remote().fit(X)
+    for pool in cloud.plane.pools().values():
+        pool.timeout_seconds, kept = 0.5, pool.timeout_seconds
+    try:
+        with pytest.raises(RemoteTimeoutError, match='"timeout"'):
+            remote(seed=1, max_iter=100_000, min_grad_norm=0.0).fit(X)
+    finally:
+        for pool in cloud.plane.pools().values():
+            pool.timeout_seconds = kept
+
+
+def test_an_expired_result(cloud, X):
+    remote().fit(X)
+    cloud.faults.expired = True
+    (job,) = journal.jobs()
+    with pytest.raises(ResultExpiredError, match="7 days"):
+        jobs.attach(job.id)
+
+
+def test_a_cancelled_job(cloud, X):
+    remote().fit(X)
+    tsne = remote(seed=1, max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0)
+    failure = []
+
+    def fit():
+        try:
+            tsne.fit(X)
+        except JobCancelledError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    while len(journal.jobs()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    jobs.cancel(journal.jobs()[-1].id)
+    thread.join()
+    assert "was cancelled" in str(failure[0])
+    with pytest.raises(JobCancelledError):
+        jobs.attach(journal.jobs()[-1].id)
+
+
+def test_the_accounts_quota(cloud, X):
+    cloud.faults.quota = True
+    with pytest.raises(BackendUnavailableError, match="spend"):
+        remote().fit(X)
+
+
+def test_the_users_cost_limit(cloud, X):
+    with pytest.raises(LimitError):
+        remote(max_cost=0.0001).fit(X)
+    from tsne_backends import Problem
+    from tsne_backends.registry import load_backend
+    from tsne_backends.run import Run
+
+    submitted = cloud.plane.counts.get("FunctionMap", 0)
+    with pytest.raises(CostLimitError, match="waits"):
+        load_backend("modal").embed(Problem(300, 20), X, Run(max_cost=0.01))
+    assert cloud.plane.counts.get("FunctionMap", 0) == submitted
+
+
+def test_the_money_ends_a_run_that_takes_longer_than_expected(cloud, X, monkeypatch):
+    monkeypatch.setattr("backends_remote.backend._seconds_paid_for", lambda *_: 0.2)
+    with pytest.raises(CostLimitError, match="max_cost"):
+        remote(max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+
+
+def test_a_refused_connection_fails_soon(cloud, X, monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(ServiceUnreachableError, match="local backend"):
+        remote().fit(X)
+    assert time.monotonic() - began < 5
+
+
+def test_a_silent_network_fails_soon(cloud, X, monkeypatch):
+    """A server behind a firewall that swallows packets: the library alone would wait a minute."""
+
+    def swallow(address, timeout):
+        time.sleep(min(timeout, 0.5))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(client.socket, "create_connection", swallow)
+    assert client.CONNECT_SECONDS <= 5
+    with pytest.raises(ServiceUnreachableError, match="timed out"):
+        remote().fit(X)
+
+
+def test_a_connection_that_stays_lost(cloud, X, monkeypatch):
+    monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.2)
+    remote().fit(X)
+
+    def unreachable():
+        raise ServiceUnreachableError("no network")
+
+    def lost(job_id, seconds):
+        monkeypatch.setattr(client, "check_reachable", unreachable)
+        raise client.PollingInterruptedError("stream ended")
+
+    monkeypatch.setattr(client, "poll", lost)
+    with pytest.raises(ConnectionLostError, match="serverless-tsne attach fc-"):
+        remote(seed=1).fit(X)
+    assert journal.jobs()[-1].state == "running"
+
+
+def test_a_full_disk(cloud, X, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outbox, "_pack", full)
+    with pytest.raises(BackendUnavailableError, match="TMPDIR"):
+        remote().fit(X)
+
+
+def test_an_answer_of_the_wrong_shape(cloud, X, monkeypatch):
+    real = session.fetch
+
+    def halved(job_id, note, watch):
+        head, blocks = wire.unpack(real(job_id, note, watch), "answer")
+        if head.header["status"] != "done":
+            return wire.pack("answer", head.header)
+        header = {**head.header, "shape": [150, 2]}
+        return wire.pack("answer", header, [bytes(blocks[0])[:1200]])
+
+    monkeypatch.setattr(session, "fetch", halved)
+    with pytest.raises(DamagedFrameError, match=r"\(300, 2\)"):
+        remote().fit(X)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"metric": "haversine"}, "haversine"),
+        ({"metric": lambda a, b: 0.0}, "callable"),
+        ({"init": np.zeros((300, 2))}, "array as init"),
+        ({"n_components": 3}, "2 dimensions"),
+        ({"options": {"gpu": "T5"}}, "T4"),
+        ({"options": {"gpus": "T4"}}, 'Did you mean "gpu"'),
+        ({"options": {"transfer_loss": 2}}, "from 0 to below 1"),
+        ({"options": {"codec": "zip"}}, "lossless"),
+        ({"options": {"timeout": -5}}, "up to"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_before_anything_is_sent(cloud, X, parameters, words):
+    counts = dict(cloud.plane.counts)
+    with pytest.raises((UnsupportedProblemError, ValueError), match=words):
+        remote(**parameters).fit(X)
+    assert cloud.plane.counts == counts
+
+
+def test_a_problem_too_large_for_a_gpu_is_told_which_takes_it():
+    tsne = ServerlessTSNE(backend="modal", backend_options={"gpu": "T4"})
+    from tsne_backends import Problem
+    from tsne_backends.machine import Machine
+    from tsne_backends.registry import load_backend
+
+    problem = Problem(8_000_000, 100, n_bytes=3_200_000_000, options={"gpu": "T4"})
+    (offer,) = load_backend("modal").offers(problem, Machine())
+    assert "A100-80GB would take it, at $2.498 an hour" in offer.refusal or "would take it" in (
+        offer.refusal
+    )
+    assert "rows" in offer.refusal
+    assert tsne.backend == "modal"
+
+
+# What `auto` makes of it.
+
+
+def fast_gpu(monkeypatch):
+    """Let the rented machine look quicker than this one."""
+    from backends_remote.backend import ModalBackend
+    from tsne_backends import Offer
+    from tsne_backends.backend import Estimate
+
+    def offers(self, problem, machine):
+        return (Offer("T4", Estimate(neighbours=0.0, optimise=1e-6), "", {"gpu": "T4"}),)
+
+    monkeypatch.setattr(ModalBackend, "offers", offers)
+    monkeypatch.setattr("tsne_backends.plan.AS_GOOD_SECONDS", 0.0)
+
+
+def test_auto_takes_the_service_where_it_is_quicker(cloud, X, monkeypatch, caplog):
+    fast_gpu(monkeypatch)
+    tsne = ServerlessTSNE(perplexity=10, max_iter=250, random_state=0).fit(X)
+    assert tsne.backend_ == "modal"
+    assert any("allow_remote=False" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("fault", ["refuse_token", "quota", "unreachable", "version", "no_gpus"])
+def test_auto_goes_on_with_the_next_backend_and_one_warning(cloud, X, monkeypatch, fault):
+    fast_gpu(monkeypatch)
+    client.forget_look_ups()
+    cloud.end_containers()
+    if fault == "unreachable":
+        monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    elif fault == "version":
+        cloud.faults.version = "0.0.9"
+    elif fault == "no_gpus":
+        cloud.faults.no_gpus = {"T4"}
+        monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(client, "POLL_SECONDS", 0.3)
+    else:
+        setattr(cloud.faults, fault, True)
+    with pytest.warns(BackendWarning, match="could not start") as caught:
+        tsne = ServerlessTSNE(perplexity=10, max_iter=250, random_state=0).fit(X)
+    assert tsne.backend_ == "opentsne"
+    assert len([one for one in caught if one.category is BackendWarning]) == 1
+    cloud.end_containers()
+
+
+def test_auto_does_not_hide_a_crash(cloud, X, monkeypatch):
+    fast_gpu(monkeypatch)
+    remote().fit(X)
+    cloud.faults.crash_seconds = 0.0
+    with pytest.raises(ContainerCrashedError):
+        ServerlessTSNE(perplexity=10, max_iter=250, random_state=1).fit(X)
+
+
+# Ctrl-C and death.
+
+CHILD = """
+    import sys, time
+    import numpy as np
+    from tsne_backends import ServerlessTSNE
+    X = np.load(sys.argv[1])
+    ServerlessTSNE(backend="modal", perplexity=10, max_iter=int(sys.argv[2]), random_state=3,
+                   n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+"""
+
+
+def child(cloud, X, tmp_path, max_iter):
+    """A fit in another process, up to the moment its job is running."""
+    np.save(tmp_path / "X.npy", X)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "X.npy"), str(max_iter)],
+        env={**os.environ, **cloud.environment()},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not [job for job in journal.jobs() if job.state == "running"]:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(0.3)
+    return process
+
+
+def test_ctrl_c_cancels_the_job(cloud, X, tmp_path):
+    process = child(cloud, X, tmp_path, 1_000_000)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    (job,) = journal.jobs()
+    assert job.state == "cancelled", errors
+    assert f"Job {job.id} was cancelled" in errors
+    assert cloud.plane.calls[job.id].state == "cancelled"
+
+
+def test_a_killed_process_leaves_a_job_to_attach_to(cloud, X, tmp_path):
+    process = child(cloud, X, tmp_path, 5000)
+    process.kill()
+    process.communicate(timeout=30)
+    (job,) = journal.jobs()
+    first = jobs.attach(job.id)
+    again = jobs.attach(job.id)
+    np.testing.assert_array_equal(first.coordinates, again.coordinates)
+    assert journal.jobs()[0].state == "done"
+
+
+@pytest.mark.parametrize(("answer", "state"), [("n\n", "running"), ("\n", "cancelled")])
+def test_ctrl_c_at_a_terminal_asks_once(cloud, X, monkeypatch, answer, state):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda words: asked.append(words) or answer.strip())
+    remote().fit(X)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "fetch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        remote(seed=1).fit(X)
+    assert len(asked) == 1
+    assert journal.jobs()[-1].state == state
+
+
+# The account.
+
+
+def test_doctor_and_purge(cloud, X, monkeypatch):
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    remote().fit(X)
+    findings = list(account.examine(wake=True))
+    assert all(finding.ok is not False for finding in findings)
+    assert any("version" in finding.sentence for finding in findings)
+    assert any("MB/s" in finding.sentence for finding in findings)
+    assert account.data_sets()
+    assert account.purge(older_than_days=1) == []
+    account.purge()
+    assert account.data_sets() == []
+    assert DataVolume().files() == []
+    cloud.end_containers()
+    assert np.isfinite(remote(seed=1).fit_transform(X)).all()

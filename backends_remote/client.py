@@ -6,15 +6,14 @@ of ``session``; what their failures mean is said in ``failures``.
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from backends_remote.deployment import APP_NAME, CLASS_NAME, VOLUME_NAME
@@ -28,6 +27,10 @@ from tsne_backends.errors import ServiceUnreachableError
 
 #: Seconds for a first sign of life of Modal's servers; its library alone would wait 57 to 59.
 CONNECT_SECONDS = 5.0
+#: Seconds for any other step, such as a look-up.
+CALL_SECONDS = 30.0
+#: Slowest upload that counts as one, in bytes per second.
+SLOWEST_UPLOAD = 20e3
 #: Seconds of one poll: short enough that Ctrl-C and progress are prompt.
 POLL_SECONDS = 2.0
 #: Seconds a lost connection may take to come back while a job runs.
@@ -52,25 +55,34 @@ class Stats:
     n_waiting: int
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
-def _off_the_event_loop(function: F) -> F:
-    """Let a blocking function be called where an event loop runs, as in notebooks.
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, or raise `ServiceUnreachableError` when its time is up.
 
-    Modal's library warns there of every call that blocks; in a thread of its own, it need not.
+    Modal's library waits without limit in some cases, as for an upload whose connection was reset,
+    and warns of blocking calls where an event loop runs, as in notebooks. A thread of its own,
+    which nobody waits for when the process ends, answers both.
     """
+    future: Future[T] = Future()
 
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def do() -> None:
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return function(*args, **kwargs)
-        with ThreadPoolExecutor(max_workers=1) as threads:
-            return threads.submit(function, *args, **kwargs).result()
+            future.set_result(work())
+        except BaseException as error:  # whatever it is, it belongs to the caller
+            future.set_exception(error)
 
-    return cast(F, called)
+    threading.Thread(target=do, name="serverless-tsne-call", daemon=True).start()
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        if future.done():  # raised by the work itself
+            raise
+        raise ServiceUnreachableError(
+            f"Modal did not answer within {seconds:.0f} s. Check the network, or go on with a "
+            "local backend."
+        ) from None
 
 
 _looked_up: dict[tuple[str, str, int], Any] = {}
@@ -97,7 +109,6 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._service: Any = None
 
-    @_off_the_event_loop
     def connect(self) -> None:
         """Look the service up; a second call costs nothing.
 
@@ -108,39 +119,40 @@ class Client:
         if self._service is not None:
             return
         with before_work():
-            import modal
-            from modal.config import config
-
             check_reachable()
-            # Kept for the life of the process, because looking up takes three round trips.
-            key = (str(config.get("server_url")), self.gpu, self._timeout_seconds)
-            if key not in _looked_up:
-                options = {"gpu": self.gpu, "timeout": self._timeout_seconds}
-                found = modal.Cls.from_name(APP_NAME, CLASS_NAME).with_options(**options)()
-                found.wake.hydrate()
-                _looked_up[key] = found
-            self._service = _looked_up[key]
+            self._service = _within(CALL_SECONDS, self._look_up)
 
-    @_off_the_event_loop
     def wake(self) -> str:
         """Ask for a container, and return the id of the call that it will answer."""
         with before_work():
-            return str(self._service.wake.spawn().object_id)
+            return _within(CALL_SECONDS, lambda: str(self._service.wake.spawn().object_id))
 
-    @_off_the_event_loop
     def submit(self, request: bytes, data: bytes) -> str:
         """Ask for a map, and return the id of the job."""
+        seconds = CALL_SECONDS + len(data) / SLOWEST_UPLOAD
         with before_work():
-            return str(self._service.embed.spawn(request, data).object_id)
+            return _within(seconds, lambda: str(self._service.embed.spawn(request, data).object_id))
 
-    @_off_the_event_loop
     def stats(self) -> Stats:
         """Return how many containers there are, and how many inputs wait for one."""
         with before_work():
-            found = self._service.wake.get_current_stats()
+            found = _within(CALL_SECONDS, lambda: self._service.wake.get_current_stats())
         # Older clients of Modal have another name for the same number.
         containers = getattr(found, "num_total_runners", getattr(found, "num_total_tasks", 0))
         return Stats(int(containers), int(found.backlog))
+
+    def _look_up(self) -> Any:
+        import modal
+        from modal.config import config
+
+        # Kept for the life of the process, because looking up takes three round trips.
+        key = (str(config.get("server_url")), self.gpu, self._timeout_seconds)
+        if key not in _looked_up:
+            options: dict[str, Any] = {"gpu": self.gpu, "timeout": self._timeout_seconds}
+            found = modal.Cls.from_name(APP_NAME, CLASS_NAME).with_options(**options)()
+            found.wake.hydrate()
+            _looked_up[key] = found
+        return _looked_up[key]
 
 
 def check_reachable() -> None:
@@ -163,7 +175,6 @@ def check_reachable() -> None:
     )
 
 
-@_off_the_event_loop
 def poll(job_id: str, seconds: float) -> bytes:
     """Return the answer of a job.
 
@@ -187,10 +198,14 @@ def poll(job_id: str, seconds: float) -> bytes:
     PollingInterruptedError, PreemptedError
         The connection broke, or the machine was taken away.
     """
-    with while_waiting(job_id):
+
+    def get() -> Any:
         import modal
 
-        answer = modal.FunctionCall.from_id(job_id).get(timeout=seconds)
+        return modal.FunctionCall.from_id(job_id).get(timeout=seconds)
+
+    with while_waiting(job_id):
+        answer = _within(seconds + CALL_SECONDS, get)
     if not isinstance(answer, bytes):
         raise PollingInterruptedError(f"the answer is of type {type(answer).__name__}, not bytes")
     return answer
@@ -243,7 +258,6 @@ def wait(
             time.sleep(RETRY_SECONDS)
 
 
-@_off_the_event_loop
 def cancel(job_id: str) -> None:
     """End a job, and with it its cost.
 
@@ -252,11 +266,15 @@ def cancel(job_id: str) -> None:
     NotLoggedInError, ServiceUnreachableError, ResultExpiredError
         It could not be cancelled.
     """
-    with while_waiting(job_id):
-        check_reachable()
+
+    def end() -> None:
         import modal
 
         modal.FunctionCall.from_id(job_id).cancel(terminate_containers=False)
+
+    with while_waiting(job_id):
+        check_reachable()
+        _within(CALL_SECONDS, end)
 
 
 @dataclass(frozen=True)
@@ -271,45 +289,52 @@ class StoredFile:
 class DataVolume:
     """The volume with uploaded data, one folder per data set, named by its digest."""
 
-    @_off_the_event_loop
     def __init__(self) -> None:
         with before_work():
-            import modal
-
             check_reachable()
-            self._volume = modal.Volume.from_name(VOLUME_NAME, create_if_missing=True, version=2)
-            self._volume.hydrate()
+            self._volume = _within(CALL_SECONDS, _volume)
 
-    @_off_the_event_loop
     def files(self, folder: str = "/") -> list[StoredFile]:
         """Return all files in a folder; none where it does not exist."""
-        from modal.exception import NotFoundError
-
-        with before_work():
-            try:
-                entries = self._volume.listdir(folder, recursive=True)
-            except (NotFoundError, FileNotFoundError):
-                return []
+        entries = self._unless_missing(
+            lambda: list(self._volume.listdir(folder, recursive=True)), []
+        )
         return [
             StoredFile(entry.path, int(entry.size), float(entry.mtime))
             for entry in entries
             if entry.type.name == "FILE"
         ]
 
-    @_off_the_event_loop
     def put(self, folder: str, files: Iterable[Path]) -> None:
         """Upload files, in one batch. From paths, because Modal copies what is in memory."""
-        with before_work(), self._volume.batch_upload(force=True) as batch:
-            for file in files:
-                batch.put_file(file, f"/{folder}/{file.name}")
+        files = list(files)
 
-    @_off_the_event_loop
+        def upload() -> None:
+            with self._volume.batch_upload(force=True) as batch:
+                for file in files:
+                    batch.put_file(file, f"/{folder}/{file.name}")
+
+        n_bytes = sum(file.stat().st_size for file in files)
+        with before_work():
+            _within(CALL_SECONDS + n_bytes / SLOWEST_UPLOAD, upload)
+
     def remove(self, folder: str) -> None:
         """Remove a data set; nothing where it is not there."""
+        self._unless_missing(lambda: self._volume.remove_file(f"/{folder}", recursive=True), None)
+
+    def _unless_missing(self, work: Callable[[], T], otherwise: T) -> T:
         from modal.exception import NotFoundError
 
         with before_work():
             try:
-                self._volume.remove_file(f"/{folder}", recursive=True)
+                return _within(CALL_SECONDS, work)
             except (NotFoundError, FileNotFoundError):
-                return
+                return otherwise
+
+
+def _volume() -> Any:
+    import modal
+
+    volume = modal.Volume.from_name(VOLUME_NAME, create_if_missing=True, version=2)
+    volume.hydrate()
+    return volume

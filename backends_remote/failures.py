@@ -98,9 +98,9 @@ def before_work() -> Iterator[None]:
         raise BackendUnavailableError(
             f"{_first_line(error)} Run `pip install --upgrade modal`."
         ) from error
+    except BackendError:
+        raise
     except (modal.Error, OSError, TimeoutError) as error:
-        if isinstance(error, BackendError):
-            raise
         raise ServiceUnreachableError(
             f"Modal cannot be reached ({type(error).__name__}: {_first_line(error)}). Check the "
             "network, or go on with a local backend."
@@ -154,6 +154,8 @@ def while_waiting(job_id: str) -> Iterator[None]:
         ) from error
     except TimeoutError:
         raise
+    except BackendError as error:
+        raise PollingInterruptedError(str(error)) from error
     except (modal.Error, OSError, EOFError) as error:
         raise PollingInterruptedError(f"{type(error).__name__}: {_first_line(error)}") from error
 

@@ -172,7 +172,14 @@ class Session:
     def _await_container(self, wake_id: str) -> None:
         """Wait for the first word of the container, and hold its version against ours."""
         self._run.note("waiting for a container")
-        answer = fetch(wake_id, self._run.note, self._bound_by_start())
+        for tries_left in reversed(range(1 + PREEMPTION_TRIES)):
+            try:
+                answer = fetch(wake_id, self._run.note, self._bound_by_start())
+                break
+            except PreemptedError as error:
+                if not tries_left:
+                    raise _taken_away(error) from error
+                wake_id = self._client.wake()
         head, _ = wire.unpack(answer, "answer")
         version = head.header.get("version")
         if version != __version__:
@@ -202,10 +209,7 @@ class Session:
             except PreemptedError as error:
                 journal.record_job(replace(job, state="failed"))
                 if not tries_left:
-                    raise RemoteError(
-                        f"Modal took the machine away {1 + PREEMPTION_TRIES} times ({error}). Fit "
-                        'again later, or choose another "gpu" in backend_options.'
-                    ) from error
+                    raise _taken_away(error) from error
                 self._run.note("the machine was taken away; sending the job again")
                 continue
             except DataNeeded:
@@ -272,6 +276,13 @@ class Session:
     def _add(self, phase: str, seconds: float) -> None:
         timings = self._run.timings
         timings[phase] = timings.get(phase, 0.0) + seconds
+
+
+def _taken_away(error: PreemptedError) -> RemoteError:
+    return RemoteError(
+        f"Modal took the machine away {1 + PREEMPTION_TRIES} times ({error}) Fit again later, or "
+        'choose another "gpu" in backend_options.'
+    )
 
 
 def _may_be_there(sent: journal.Sent) -> bool:

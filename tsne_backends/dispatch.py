@@ -14,7 +14,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding
-from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
+from tsne_backends.errors import (
+    BackendUnavailableError,
+    BackendWarning,
+    EmbeddingError,
+    GpuMemoryError,
+    GpuUnavailableError,
+)
 from tsne_backends.plan import Candidate, Plan
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend, load_backends
@@ -62,7 +68,7 @@ def run_first_that_starts(
     run: Run,
     announce: Callable[[Candidate], None],
 ) -> tuple[Candidate, Embedding]:
-    """Run the plan's backends in order until one starts; only ``auto`` has more than one.
+    """Run the plan's ways in order until one starts; only ``auto`` has more than one backend.
 
     Parameters
     ----------
@@ -86,25 +92,30 @@ def run_first_that_starts(
     BackendUnavailableError
         The last backend could not start either.
     """
-    *others, last = plan.usable
+    ways = list(plan.usable)
 
-    def embed(way: Candidate) -> tuple[Candidate, Embedding]:
+    def embed(way: Candidate) -> Embedding:
         announce(way)
         options = {**way.options, **problem.options}
-        return way, candidates[way.backend].embed(replace(problem, options=options), X, run)
+        return candidates[way.backend].embed(replace(problem, options=options), X, run)
 
     with threadpool_limits(problem.n_threads):
-        for way in others:
+        while True:
+            way = ways.pop(0)
             try:
-                return embed(way)
+                return way, embed(way)
             except BackendUnavailableError as error:
+                if not isinstance(error, (GpuUnavailableError, GpuMemoryError)):
+                    # What is wrong with an account or a network is wrong with all its machines.
+                    ways = [other for other in ways if other.backend != way.backend]
+                if not ways:
+                    raise
                 run.start_over()
                 warnings.warn(
-                    f'"{way.label}" could not start ({error}); going on with the next one.',
+                    f'"{way.label}" could not start ({error}); going on with "{ways[0].label}".',
                     BackendWarning,
                     stacklevel=2,
                 )
-        return embed(last)
 
 
 def check_finite(embedding: Embedding, name: str, problem: Problem) -> None:

@@ -85,8 +85,6 @@ class Loopback:
             "MODAL_TOKEN_SECRET": "as-loopback",
             # The user's own profile must not be mixed in.
             "MODAL_CONFIG_PATH": str(self._folder / "modal.toml"),
-            # What this takes tells nothing about a rented GPU.
-            "SERVERLESS_TSNE_REMEMBER": "no",
         }
 
     def restart_server(self, down_seconds: float) -> None:

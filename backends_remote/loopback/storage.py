@@ -15,6 +15,8 @@ from backends_remote.loopback.faults import Faults
 
 #: Bytes handed on at a time; a rate is kept to within one such piece.
 _PIECE_BYTES = 64 << 10
+#: An upload that stops arriving is ended after this long, as object stores do.
+_IDLE_SECONDS = 1.0
 #: Uploads are read whole, one block or blob at a time.
 _MAX_UPLOAD_BYTES = 1 << 30
 
@@ -143,14 +145,14 @@ class Storage:
     async def _put_blob(self, request: web.Request) -> web.Response:
         content = await self._receive(request)
         if content is None:
-            return web.Response(status=503, text="slow down")
+            return web.Response(status=503, text="send it again")
         self._blobs[request.match_info["name"]] = content
         return web.Response(headers={"ETag": f'"{hashlib.md5(content).hexdigest()}"'})
 
     async def _put_block(self, request: web.Request) -> web.Response:
         content = await self._receive(request)
         if content is None:
-            return web.Response(status=503, text="slow down")
+            return web.Response(status=503, text="send it again")
         digest = hashlib.sha256(content).hexdigest()
         self._blocks[digest] = content
         return web.Response(body=digest.encode())
@@ -168,18 +170,24 @@ class Storage:
 
     async def _receive(self, request: web.Request) -> bytes | None:
         """Return an upload; None where it is to be sent again."""
+        try:
+            return await self._read(request)
+        except TimeoutError:
+            return None
+
+    async def _read(self, request: web.Request) -> bytes | None:
         if self._faults.take("slow_downs"):
             await request.read()
             return None
-        pieces = []
-        async for piece in request.content.iter_chunked(_PIECE_BYTES):
+        pieces: list[bytes] = []
+        while piece := await asyncio.wait_for(request.content.read(_PIECE_BYTES), _IDLE_SECONDS):
             pieces.append(piece)
             if self._faults.half_uploads and 2 * sum(map(len, pieces)) >= (
                 request.content_length or 0
             ):
                 self._faults.take("half_uploads")
                 assert request.transport is not None
-                request.transport.close()
+                request.transport.abort()
                 raise ConnectionResetError("cut off on purpose")
             await self._throttle.passes(len(piece))
         content = b"".join(pieces)

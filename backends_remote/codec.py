@@ -13,34 +13,35 @@ Candidates, of which the smallest that keeps enough neighbours is used:
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backends_remote.loss import ROTATABLE, Loss, NeighborSample, is_measurable, sample_rows
-from backends_remote.packing import (
-    ENTROPY,
-    MATCHES,
-    MAX_CODE,
-    VERSION,
-    CodecError,
-    decode,
-    join,
-    pack_array,
-    pack_codes,
+from backends_remote.decoding import decode
+from backends_remote.encoding import BLOCK_BYTES, Encoding, encode_blocks, header_of
+from backends_remote.loss import (
+    ROTATABLE,
+    Loss,
+    NeighborSample,
+    group_distances,
+    is_measurable,
+    sample_rows,
 )
-from backends_remote.rotation import Rotation, fit_rotation
+from backends_remote.packing import ENTROPY, MATCHES, CodecError, pack_codes
+from backends_remote.rotation import fit_rotation
 
-__all__ = ["CodecError", "Encoding", "choose_encoding", "decode", "encode_blocks"]
+__all__ = [
+    "CodecError",
+    "Encoding",
+    "choose_encoding",
+    "decode",
+    "encode_blocks",
+    "estimated_bytes",
+]
 
 CODECS = ("raw", "lossless", "float16", "rotated")
-#: Bytes of X in one block, and the fewest rows: a table of Huffman codes serves 128 KiB.
-BLOCK_BYTES, LEAST_BLOCK_ROWS = 32_000_000, 1_024
 #: Bytes of X that are encoded to foresee the size of the whole.
 PROBE_BYTES = 8_000_000
 #: Below this many bytes the round trips take longer than the bytes, so nothing is risked.
@@ -55,39 +56,6 @@ ENCODE_RATES = {"raw": 2.0e9, "lossless": 5.0e8, "float16": 6.0e8, "rotated": 2.
 _HALF_EXPONENT = 15
 #: The step is searched to this factor; 0.03 bits per value.
 _STEP_PRECISION = 1.02
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How a matrix is sent.
-
-    Attributes
-    ----------
-    codec : {"raw", "lossless", "float16", "rotated"}
-    header : dict
-        Plain values, all that `decode` needs beside the blocks.
-    tables : tuple of bytes
-        Always empty: the rotation need not be sent, and the rest is in the blocks.
-    loss : float
-        Measured share of neighbours changed.
-    expected_bytes : float
-        Size of all blocks, estimated from a sample of the rows.
-    rotation : Rotation or None
-        What the sender needs for codec "rotated"; not sent.
-    slack : float
-        Largest squared length that a row may have outside the axes in use; not sent.
-    kept : ndarray or None
-        Axes in use; rows that exceed ``slack`` use all; not sent.
-    """
-
-    codec: str
-    header: dict[str, Any]
-    tables: tuple[bytes, ...]
-    loss: float
-    expected_bytes: float
-    rotation: Rotation | None = field(default=None, repr=False, compare=False)
-    slack: float = field(default=0.0, repr=False, compare=False)
-    kept: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
 
 def choose_encoding(
@@ -156,31 +124,6 @@ def choose_encoding(
     return best
 
 
-def encode_blocks(X: Any, encoding: Encoding, *, n_threads: int = 2) -> Iterator[bytes]:
-    """Yield the blocks in order, a few of them ahead of the caller, never all of them.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix
-        The matrix that ``encoding`` was chosen for.
-    encoding : Encoding
-    n_threads : int, default=2
-        Blocks that are encoded at the same time, beside one that waits.
-    """
-    jobs = _sparse_jobs(X, encoding) if encoding.header["sparse"] else _dense_jobs(X, encoding)
-    pool = ThreadPoolExecutor(max(1, n_threads), thread_name_prefix="codec")
-    ahead: deque[Future[bytes]] = deque()
-    try:
-        for job in jobs:
-            ahead.append(pool.submit(job))
-            if len(ahead) > n_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def estimated_bytes(
     n_samples: int,
     n_features: int,
@@ -231,8 +174,8 @@ def _check(X: Any, n_neighbors: int, max_loss: float, metric: str, codec: str | 
     if codec in ("float16", "rotated"):
         if not is_measurable(metric, sparse=sparse) or X.shape[0] < LEAST_ROWS:
             raise ValueError(
-                f"The loss of codec {codec!r} cannot be measured on {X.shape[0]} rows in the metric "
-                f"{metric!r}; use the codec 'lossless'."
+                f"The loss of codec {codec!r} cannot be measured on {X.shape[0]} rows in the "
+                f"metric {metric!r}; use the codec 'lossless'."
             )
         if codec == "rotated" and (sparse or metric not in ROTATABLE or max_loss == 0):
             raise ValueError(
@@ -256,26 +199,8 @@ def _seconds(encoding: Encoding, n_bytes: int, rate: float | None) -> float:
     return n_bytes / ENCODE_RATES[encoding.codec] + encoding.expected_bytes / rate
 
 
-def _header(X: Any) -> dict[str, Any]:
-    header: dict[str, Any] = {
-        "version": VERSION,
-        "shape": [int(X.shape[0]), int(X.shape[1])],
-        "dtype": "<f4" if X.dtype == np.float32 else "<f8",
-        "sparse": hasattr(X, "indptr"),
-    }
-    if header["sparse"]:
-        wide = max(int(X.nnz), *header["shape"]) > np.iinfo(np.int32).max
-        header["index"] = "<i8" if wide else "<i4"
-        header["nnz"] = int(X.nnz)
-        header["chunk"] = BLOCK_BYTES // (X.dtype.itemsize + 4)
-    else:
-        row_bytes = X.shape[1] * X.dtype.itemsize
-        header["block_rows"] = min(len(X), max(BLOCK_BYTES // row_bytes, LEAST_BLOCK_ROWS))
-    return header
-
-
 def _raw(X: Any) -> Encoding:
-    return Encoding("raw", _header(X), (), 0.0, float(_bytes_of(X)))
+    return Encoding("raw", header_of(X), (), 0.0, float(_bytes_of(X)))
 
 
 def _lossless(X: Any) -> Encoding:
@@ -315,10 +240,10 @@ def _smallest(
     best: Encoding | None = None
     for shuffle, mode in variants:
         options = {**extra, "shuffle": shuffle, "mode": mode}
-        trial = Encoding(codec, {**_header(probe), **options}, (), 0.0, 0.0)
+        trial = Encoding(codec, {**header_of(probe), **options}, (), 0.0, 0.0)
         size = growth * sum(map(len, encode_blocks(probe, trial, n_threads=1)))
         if best is None or size < best.expected_bytes:
-            best = Encoding(codec, {**_header(X), **options}, (), 0.0, size)
+            best = Encoding(codec, {**header_of(X), **options}, (), 0.0, size)
     assert best is not None
     return best
 
@@ -326,7 +251,7 @@ def _smallest(
 def _rotated(X: NDArray[Any], neighbors: NeighborSample, metric: str, max_loss: float) -> Encoding:
     """Return the coarsest quantised axes that keep within ``max_loss``."""
     rotation = fit_rotation(X, metric)
-    groups = [rotation.apply(rotation.prepare(rows)).T for rows in neighbors.groups()]
+    groups = neighbors.groups(lambda rows: rotation.apply(rotation.prepare(rows)).T)
     step, loss = _find_step(groups, neighbors, metric, max_loss)
     row_bytes = X.shape[1] * X.itemsize
     probe = rotation.prepare(X[sample_rows(len(X), max(1, PROBE_BYTES // row_bytes), seed=4)])
@@ -338,7 +263,7 @@ def _rotated(X: NDArray[Any], neighbors: NeighborSample, metric: str, max_loss: 
     codes = np.rint(along[kept] / np.float32(step))
     size = len(pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)) * len(X) / len(probe)
     exponent = 0 if rotation.normalise else rotation.exponent
-    header = _header(X) | {"step": math.ldexp(step, exponent)}
+    header = header_of(X) | {"step": math.ldexp(step, exponent)}
     # Squares of such coordinates do not fit float32; the receiver decides what to do about them.
     header["dtype"] = "<f4" if abs(exponent) <= 60 else "<f8"
     return Encoding("rotated", header, (), loss.share, size, rotation, slack, kept)
@@ -348,7 +273,6 @@ def _find_step(
     groups: list[NDArray[np.float32]], neighbors: NeighborSample, metric: str, max_loss: float
 ) -> tuple[float, Loss]:
     """Return the largest step whose loss is allowed, to `_STEP_PRECISION`, by bisection."""
-    from backends_remote.loss import group_distances
 
     def measure(step: float) -> Loss:
         inverse = np.float32(1 / step)
@@ -373,70 +297,3 @@ def _find_step(
         else:
             step = math.sqrt(fine * coarse)
     return fine, found
-
-
-def _dense_jobs(X: NDArray[Any], encoding: Encoding) -> Iterator[Callable[[], bytes]]:
-    encode = _encode_rotated if encoding.codec == "rotated" else _encode_dense
-    rows = encoding.header["block_rows"]
-    for start in range(0, len(X), rows):
-        block = X[start : start + rows]
-        yield lambda block=block: encode(block, encoding)  # type: ignore[misc]
-
-
-def _encode_dense(block: NDArray[Any], encoding: Encoding) -> bytes:
-    header = encoding.header
-    return join(
-        _pack_values(block, encoding)
-        if encoding.codec != "raw"
-        else pack_array(block.astype(header["dtype"], copy=False), None, shuffle=False)
-    )
-
-
-def _pack_values(values: NDArray[Any], encoding: Encoding) -> list[bytes]:
-    header = encoding.header
-    if encoding.codec == "float16":
-        values = (values / values.dtype.type(header["unit"])).astype("<f2")
-    else:
-        values = values.astype(header["dtype"], copy=False)
-    if encoding.codec == "raw":
-        return pack_array(values, None, shuffle=False)
-    return pack_array(values, header["mode"], shuffle=header["shuffle"])
-
-
-def _encode_rotated(block: NDArray[Any], encoding: Encoding) -> bytes:
-    rotation, kept = encoding.rotation, encoding.kept
-    if rotation is None or kept is None:
-        raise ValueError("This encoding carries no rotation; use what choose_encoding returned.")
-    exponent = 0 if rotation.normalise else rotation.exponent
-    step = math.ldexp(encoding.header["step"], -exponent)
-    points = rotation.prepare(block)
-    codes = rotation.apply(points, kept, 1 / step)
-    if not kept.all():
-        # Rows unlike all in the sample may need axes that those did not.
-        whole = np.einsum("ij,ij->i", points, points)
-        inside = np.einsum("ij,ij->j", codes, codes) * np.float32(step) ** 2
-        if bool((whole - inside > encoding.slack + 1e-5 * whole).any()):
-            kept = np.ones_like(kept)
-            codes = rotation.apply(points, kept, 1 / step)
-    np.rint(codes, out=codes)
-    np.clip(codes, -MAX_CODE, MAX_CODE, out=codes)
-    return pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)
-
-
-def _sparse_jobs(X: Any, encoding: Encoding) -> Iterator[Callable[[], bytes]]:
-    header, mode = encoding.header, encoding.header.get("mode")
-    # Sorted or not, with or without explicit zeros: entries travel as they are.
-    unsigned = np.dtype("<u4" if header["index"] == "<i4" else "<u8")
-
-    def counts() -> bytes:
-        return join(pack_array(np.diff(X.indptr).astype("<u4"), mode, shuffle=True))
-
-    def entries(part: slice) -> bytes:
-        steps = np.diff(X.indices[part].astype(unsigned), prepend=unsigned.type(0))
-        frames = pack_array(steps, mode, shuffle=True)
-        return join([*frames, *_pack_values(X.data[part], encoding)])
-
-    yield counts
-    for start in range(0, header["nnz"], header["chunk"]):
-        part = slice(start, min(header["nnz"], start + header["chunk"]))
-        yield lambda part=part: entries(part)  # type: ignore[misc]

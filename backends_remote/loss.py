@@ -4,15 +4,17 @@ Exact neighbours over all of X would cost more than the transfer saves. Instead,
 look for their neighbours among a random subsample of m of the n rows, k·m/n of them: the ball that
 holds k of n rows holds this many of m, so that the same differences in distance decide.
 
-A share measured with few neighbours is too high, never too low: where an error moves less than one
-row across the boundary of the ball, the rank reacts to the pair of rows beside the boundary, each
-with its own error. In the limit of very few neighbours the factor is √2; with 30 it is about 1.1.
+A share measured with few neighbours is too high: where an error moves less than one row across the
+boundary of the ball, the rank reacts to the pair of rows beside the boundary, each with its own
+error; where it moves many, the boundary is fixed. Between the two lies a factor of √2, which
+`_crossings` describes and `NeighborSample.loss` takes out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,11 +42,15 @@ REFERENCE_VALUES = 50_000_000
 REFERENCE_ROWS = 200_000
 #: For SciPy's loops and sparse products, about 1 ns per value and query on one core.
 SLOW_QUERIES, SLOW_VALUES = 64, 4_000_000
+#: Neighbours per query that suffice; more would cost time and gain little.
+ENOUGH_NEIGHBORS = 32
+#: Queries whose rows are transformed together.
+_GROUPS_AT_ONCE = 32
 #: Bytes of a block of reference rows in work.
 _BLOCK_BYTES = 16_000_000
-#: Standard errors added to a measured loss before it is compared with what is allowed: a one-sided
-#: 95 % bound of a normal variable.
-MARGIN = 1.645
+#: Standard errors added to a measured loss before it is compared with what is allowed: a bound that
+#: a normal variable keeps in 84 of 100 cases. At a loss of 0.02 it is about 0.001.
+MARGIN = 1.0
 
 
 class Loss(NamedTuple):
@@ -101,19 +107,30 @@ class NeighborSample:
             width, queries, values = X.shape[1], QUERIES, REFERENCE_VALUES
         # At least 4 neighbours each, whatever it costs; never so many that all rows are one.
         least = math.ceil(4 * n / n_neighbors)
-        m = min(n, max(min(values // width, REFERENCE_ROWS), least))
+        enough = math.ceil(ENOUGH_NEIGHBORS * n / n_neighbors)
+        m = min(n, max(min(values // width, REFERENCE_ROWS, enough), least))
         self._reference = sample_rows(n, m, seed=0)
         m = len(self._reference)
         self.n_neighbors = max(1, min(round(n_neighbors * m / n), (m - 1) // 3))
+        self._ratio = max(1.0, n_neighbors / self.n_neighbors)
         self._queries = self._reference[sample_rows(m, queries, seed=1)]
         self._candidates = [] if self._sparse else self._find_candidates()
         true = self._distances(lambda rows: rows)
         self._farther = [self._mark_farther(true(q)) for q in range(len(self._queries))]
 
-    def groups(self) -> Iterator[NDArray[Any]]:
-        """Yield, for each query, the rows of X it is about: itself, then its candidates."""
-        for query, candidates in zip(self._queries, self._candidates, strict=True):
-            yield self._X[np.concatenate([[query], candidates])]
+    def groups(self, transform: Callable[[Any], NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return, for each query, the transformed rows it is about: itself, then its candidates.
+
+        Several queries at once, as a product of matrices is quickest for many rows.
+        """
+        found: list[NDArray[Any]] = []
+        for start in range(0, len(self._queries), _GROUPS_AT_ONCE):
+            several = slice(start, start + _GROUPS_AT_ONCE)
+            parts = zip(self._queries[several], self._candidates[several], strict=True)
+            rows = [np.concatenate([[query], candidates]) for query, candidates in parts]
+            ends = np.cumsum([len(part) for part in rows])[:-1]
+            found += np.split(np.ascontiguousarray(transform(self._X[np.concatenate(rows)])), ends)
+        return found
 
     def loss(self, distances: Callable[[int], NDArray[Any]]) -> Loss:
         """Return the loss where ``distances(q)`` gives those of query q to its candidates.
@@ -127,7 +144,8 @@ class NeighborSample:
             found = np.argpartition(distances(q), k - 1)[:k]
             changed[q] = farther[found].sum() / k
         error = changed.std(ddof=1) / math.sqrt(len(changed)) if len(changed) > 1 else 0.0
-        return Loss(float(changed.mean()), float(error))
+        factor = _few_to_many(float(changed.mean()) * k, self._ratio)
+        return Loss(factor * float(changed.mean()), factor * float(error))
 
     def loss_of(self, transform: Callable[[Any], Any]) -> Loss:
         """Return the loss where every row is sent as ``transform`` returns it."""
@@ -155,12 +173,12 @@ class NeighborSample:
     def _find_candidates(self) -> list[NDArray[np.intp]]:
         """Return for each query the rows near enough to become neighbours.
 
-        Twice as many as there are neighbours: a loss up to a half is measured without bias. The
-        bound is the distance of the last candidate among the first block of reference rows, which
-        that among all rows cannot exceed; so one pass over them suffices.
+        Half as many again as there are neighbours, for losses up to a quarter. The bound is the
+        distance of the last candidate among the first block of reference rows, which that among all
+        rows cannot exceed; so one pass over them suffices.
         """
         X, reference, queries = self._X, self._reference, self._queries
-        count = min(len(reference) - 1, 2 * self.n_neighbors + 8)
+        count = min(len(reference) - 1, self.n_neighbors * 3 // 2 + 16)
         if count == len(reference) - 1:
             return [reference[reference != query] for query in queries]
         to_queries = _Search(X, queries, self.metric)
@@ -171,7 +189,9 @@ class NeighborSample:
         bound, hits = None, []
         for block in map(np.sort, blocks):
             near = to_queries(block)
-            near[block[:, None] == queries[None, :]] = np.inf
+            places = np.minimum(np.searchsorted(block, queries), len(block) - 1)
+            itself = np.flatnonzero(block[places] == queries)
+            near[places[itself], itself] = np.inf
             if bound is None:
                 place = min(count, len(block) - 1) - 1
                 bound = np.partition(near, place, axis=0)[place]
@@ -182,9 +202,32 @@ class NeighborSample:
         ends = np.searchsorted(query[order], np.arange(len(queries) + 1))
         # In the order of rows, so that a tie between candidates says nothing about the truth.
         return [
-            np.sort(row[order[start : min(stop, start + count)]])
-            for start, stop in zip(ends[:-1], ends[1:], strict=True)
+            np.sort(row[order[start : min(stop, start + count)]]) for start, stop in pairwise(ends)
         ]
+
+
+def _crossings(spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how many neighbours change where errors are ``spread`` gaps between rows.
+
+    For rows at random distances with normal errors: 0.564 (1/√π) gaps times ``spread`` where it is
+    small, 0.399 (1/√2π) where it is large; between them fitted to a simulation, to 3 %.
+    """
+    return spread * (0.399 + 0.165 / (1 + 0.9 * spread**0.9))
+
+
+_SPREADS = np.geomspace(1e-6, 1e6, 1_000)
+_CROSSINGS = _crossings(_SPREADS)
+
+
+def _few_to_many(changed: float, ratio: float) -> float:
+    """Return what a share is multiplied with, measured with 1 / ``ratio`` of the neighbours.
+
+    ``changed`` is how many changed per query; were there more, gaps would be that much narrower.
+    """
+    if changed <= 0 or ratio == 1:
+        return 1.0
+    spread = float(np.interp(changed, _CROSSINGS, _SPREADS))
+    return float(_crossings(np.array(spread * ratio)) / (ratio * changed))
 
 
 class _Search:
@@ -192,26 +235,34 @@ class _Search:
 
     def __init__(self, X: Any, queries: NDArray[Any], metric: str) -> None:
         self._X, self._metric = X, metric
+        self._middle, self._unit = np.zeros(X.shape[1]), 1.0
         first = X[queries].astype(np.float64)
-        self._middle = first.mean(axis=0) if metric in EUCLIDEAN else np.zeros(X.shape[1])
-        self._unit = float(np.abs(first - self._middle).max()) or 1.0
-        self._queries = self._prepare(first)
+        if metric in EUCLIDEAN:
+            self._middle = first.mean(axis=0)
+            self._unit = float(np.abs(first - self._middle).max()) or 1.0
+        # float32 where it neither over- nor underflows, for speed.
+        plain = 1e-9 < self._unit < 1e9 and np.abs(self._middle).max() < 1e9
+        self._type = X.dtype if plain else np.dtype(np.float64)
+        self._queries = self._prepare(X[queries])
+        if metric in ROTATABLE:
+            self._queries = -2 * self._queries
 
     def _prepare(self, rows: NDArray[Any]) -> NDArray[Any]:
         if self._metric not in ROTATABLE:
-            return rows
-        with np.errstate(over="ignore"):
-            points = ((rows - self._middle) / self._unit).astype(np.float32)
+            return rows.astype(np.float64)
         if self._metric == "cosine":
-            return unit_rows(points)
+            return np.asarray(unit_rows(rows), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            points = rows.astype(self._type, copy=False) - self._middle.astype(self._type)
+            if self._type == np.float64:
+                points /= self._unit
         # Far outliers are no one's neighbours; their squares must only not overflow.
-        return np.clip(points, -1e15, 1e15, out=points)
+        return np.asarray(np.clip(points.astype(np.float32, copy=False), -1e15, 1e15))
 
     def __call__(self, block: NDArray[Any]) -> NDArray[Any]:
         points = self._prepare(self._X[block])
         if self._metric in ROTATABLE:
             products = points @ self._queries.T
-            products *= -2
             if self._metric != "cosine":  # there all are 1; rows of zeros are far from everything
                 products += np.einsum("ij,ij->i", points, points)[:, None]
             return np.asarray(products)
@@ -247,7 +298,7 @@ def group_distances(group: NDArray[Any], metric: str) -> NDArray[Any]:
         differences /= np.abs(differences).max() or 1.0  # squares of float64 overflow as well
     result = np.einsum("ij,ij->i", differences, differences)
     if metric == "cosine":  # rows of zeros are at distance 1 from all, as scikit-learn has it
-        empty = ~group.any(axis=1)
+        empty: NDArray[np.bool_] = ~np.asarray(group.any(axis=1))
         result[empty[1:] | empty[0]] = 2.0
     return np.asarray(result)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from backends_remote.loss import EUCLIDEAN, sample_rows, unit_rows
 
@@ -69,11 +70,13 @@ class Rotation:
         self, points: NDArray[np.float32], kept: NDArray[np.bool_] | None = None, scale: float = 1.0
     ) -> NDArray[np.float32]:
         """Return prepared rows along the axes, times ``scale``: an axis a row, a point a column."""
-        kept = np.ones(self.n_axes, dtype=bool) if kept is None else kept
-        out = np.empty((int(kept.sum()), len(points)), dtype=np.float32)
+        n_kept = self.n_axes if kept is None else int(kept.sum())
+        out = np.empty((n_kept, len(points)), dtype=np.float32)
         used = 0
         for first, axes in self.parts:
-            chosen = axes[kept[first : first + len(axes)]] * np.float32(scale)
+            chosen = axes if kept is None else axes[kept[first : first + len(axes)]]
+            if scale != 1.0:
+                chosen = chosen * np.float32(scale)
             features = points[:, first : first + len(axes)]
             np.matmul(chosen, features.T, out=out[used : used + len(chosen)])
             used += len(chosen)
@@ -110,6 +113,8 @@ def fit_rotation(X: NDArray[Any], metric: str) -> Rotation:
     for first in range(0, n_features, PART):
         features = points[:, first : first + PART]
         covariance = (features.T @ features).astype(np.float64)
-        axes = np.linalg.eigh(covariance)[1][:, ::-1].T
+        # On a busy machine the threads of an eigendecomposition wait for one another: 6 s, not 0.1.
+        with threadpool_limits(1):
+            axes = np.linalg.eigh(covariance)[1][:, ::-1].T
         parts.append((first, np.ascontiguousarray(axes, dtype=np.float32)))
     return Rotation(plain.normalise, middle, exponent, tuple(parts))

@@ -56,6 +56,8 @@ ENCODE_RATES = {"raw": 2.0e9, "lossless": 5.0e8, "float16": 6.0e8, "rotated": 2.
 _HALF_EXPONENT = 15
 #: The step is searched to this factor; 0.03 bits per value.
 _STEP_PRECISION = 1.02
+#: And within this factor of the length of a row; float32 has 24 bits.
+_STEP_RANGE = 2.0**22
 
 
 def choose_encoding(
@@ -112,7 +114,13 @@ def choose_encoding(
     neighbors = NeighborSample(X, n_neighbors, metric)
     candidates = exact
     if codec == "rotated" or (codec is None and not sparse and metric in ROTATABLE):
-        candidates = [*candidates, _rotated(X, neighbors, metric, max_loss)]
+        rotated = _rotated(X, neighbors, metric, max_loss)
+        if rotated is None and codec == "rotated":
+            raise ValueError(
+                f"No step keeps the loss of codec 'rotated' within max_loss={max_loss}: rows lie "
+                "too far apart for float32; use the codec 'lossless'."
+            )
+        candidates = [*candidates, rotated] if rotated is not None else candidates
     best = min(candidates, key=lambda one: _seconds(one, n_bytes, rate)) if candidates else None
     if codec != "rotated":
         half = _half(X)
@@ -161,7 +169,7 @@ def _check(X: Any, n_neighbors: int, max_loss: float, metric: str, codec: str | 
             f"X must be a NumPy array or a SciPy CSR matrix, but is a {type(X).__name__}; "
             "convert it first."
         )
-    if X.dtype not in (np.float32, np.float64):
+    if X.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise ValueError(f"X must hold float32 or float64, but holds {X.dtype}; convert it first.")
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"X must have rows and columns, but its shape is {X.shape}; pass a table.")
@@ -216,7 +224,7 @@ def _half(X: Any) -> Encoding:
     largest = max((max(float(b.max()), -float(b.min())) for b in blocks), default=0.0)
     exponent = int(np.frexp(largest or 1.0)[1]) - _HALF_EXPONENT
     # Both the unit and its inverse must be numbers of X's own type.
-    bound = 126 if X.dtype == np.float32 else 1022
+    bound = 126 if X.dtype.itemsize == 4 else 1022
     unit = math.ldexp(1.0, max(-bound, min(bound, exponent)))
     return _smallest(X, "float16", [(True, ENTROPY), (True, MATCHES)], {"unit": unit})
 
@@ -248,11 +256,16 @@ def _smallest(
     return best
 
 
-def _rotated(X: NDArray[Any], neighbors: NeighborSample, metric: str, max_loss: float) -> Encoding:
-    """Return the coarsest quantised axes that keep within ``max_loss``."""
+def _rotated(
+    X: NDArray[Any], neighbors: NeighborSample, metric: str, max_loss: float
+) -> Encoding | None:
+    """Return the coarsest quantised axes that keep within ``max_loss``; None where none do."""
     rotation = fit_rotation(X, metric)
     groups = neighbors.groups(lambda rows: rotation.apply(rotation.prepare(rows)).T)
-    step, loss = _find_step(groups, neighbors, metric, max_loss)
+    best = _find_step(groups, neighbors, metric, max_loss)
+    if best is None:
+        return None
+    step, loss = best
     row_bytes = X.shape[1] * X.itemsize
     probe = rotation.prepare(X[sample_rows(len(X), max(1, PROBE_BYTES // row_bytes), seed=4)])
     along = rotation.apply(probe)
@@ -271,17 +284,20 @@ def _rotated(X: NDArray[Any], neighbors: NeighborSample, metric: str, max_loss: 
 
 def _find_step(
     groups: list[NDArray[np.float32]], neighbors: NeighborSample, metric: str, max_loss: float
-) -> tuple[float, Loss]:
-    """Return the largest step whose loss is allowed, to `_STEP_PRECISION`, by bisection."""
+) -> tuple[float, Loss] | None:
+    """Return the largest step whose loss is allowed, to `_STEP_PRECISION`, by bisection.
+
+    None where even the finest is too coarse, as with one row that is much farther than float32 has
+    digits.
+    """
 
     def measure(step: float) -> Loss:
         inverse = np.float32(1 / step)
         return neighbors.loss(lambda q: group_distances(np.rint(groups[q] * inverse), metric))
 
-    spread = math.sqrt(sum(float(np.square(g).mean()) for g in groups) / len(groups))
-    step = spread * groups[0].shape[1] ** 0.5 / 100 or 1.0
-    fine, found = 0.0, Loss(0.0, 0.0)
-    coarse = math.inf
+    # Medians, as a few far rows would have the search begin far away.
+    length = float(np.median([np.sqrt(np.square(group[0]).sum()) for group in groups])) or 1.0
+    step, fine, coarse, found = length / 100, 0.0, math.inf, Loss(0.0, 0.0)
     while fine == 0.0 or coarse > fine * _STEP_PRECISION:
         loss = measure(step)
         if loss.within(max_loss):
@@ -289,11 +305,13 @@ def _find_step(
         else:
             coarse = step
         if math.isinf(coarse):
-            if fine > 1e6 * spread * groups[0].shape[1] ** 0.5:
+            step *= 2
+            if step > length * _STEP_RANGE:
                 break  # no step loses anything: all rows are equal
-            step = 2 * fine
         elif fine == 0.0:
-            step = coarse / 2
+            step /= 2
+            if step < length / _STEP_RANGE:
+                return None
         else:
             step = math.sqrt(fine * coarse)
     return fine, found

@@ -97,9 +97,9 @@ def _decode(
         if codec == "rotated":
             raise CodecError("A sparse matrix cannot be rotated; send it again.")
         return _decode_sparse(codec, header, blocks, (n_rows, n_columns), dtype, max_bytes)
-    block_rows = _integer(header, "block_rows", 1, _MAX_COUNT)
+    block_rows = _integer(header, "block_rows", 1, n_rows)
     _count_blocks(blocks, -(-n_rows // block_rows))
-    layout = _Layout(n_rows, n_columns, min(block_rows, n_rows), dtype)
+    layout = _Layout(n_rows, n_columns, block_rows, dtype)
     if codec == "rotated":
         return _decode_rotated(header, blocks, layout, max_bytes)
     return _decode_dense(codec, header, blocks, layout, max_bytes)
@@ -166,7 +166,7 @@ def _decode_sparse(
     max_bytes: int,
 ) -> csr_matrix:
     nnz = _integer(header, "nnz", 0, _MAX_COUNT)
-    chunk = _integer(header, "chunk", 1, _MAX_COUNT)
+    chunk = _integer(header, "chunk", 1, max(nnz, 1))
     index = _dtype(header, "index", ("<i4", "<i8"))
     if max(nnz, *shape) > np.iinfo(index).max:
         raise CodecError(f"The index type {index} is too narrow for the matrix; send it again.")
@@ -175,7 +175,7 @@ def _decode_sparse(
     compressed, shuffle = codec != "raw", codec != "raw" and _flag(header, "shuffle")
     # SciPy's checks and the cumulated sums need a few copies of the index arrays.
     rows_bytes, entry_bytes = 8 * 4 * (shape[0] + 1), dtype.itemsize + 2 * index.itemsize
-    work = min(chunk, max(nnz, 1)) * 4 * (stored.itemsize + index.itemsize)
+    work = chunk * 4 * (stored.itemsize + index.itemsize)
     _check_memory(rows_bytes + nnz * entry_bytes + work, max_bytes)
 
     counts_type = np.dtype("<u4")

@@ -86,14 +86,14 @@ def header_of(X: Any) -> dict[str, Any]:
     header: dict[str, Any] = {
         "version": VERSION,
         "shape": [int(X.shape[0]), int(X.shape[1])],
-        "dtype": "<f4" if X.dtype == np.float32 else "<f8",
+        "dtype": f"<f{X.dtype.itemsize}",
         "sparse": hasattr(X, "indptr"),
     }
     if header["sparse"]:
         wide = max(int(X.nnz), *header["shape"]) > np.iinfo(np.int32).max
         header["index"] = "<i8" if wide else "<i4"
         header["nnz"] = int(X.nnz)
-        header["chunk"] = BLOCK_BYTES // (X.dtype.itemsize + 4)
+        header["chunk"] = max(1, min(int(X.nnz), BLOCK_BYTES // (X.dtype.itemsize + 4)))
     else:
         row_bytes = X.shape[1] * X.dtype.itemsize
         header["block_rows"] = min(len(X), max(BLOCK_BYTES // row_bytes, LEAST_BLOCK_ROWS))

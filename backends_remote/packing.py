@@ -179,10 +179,10 @@ def pack_codes(codes: NDArray[np.float32], axes: NDArray[np.intp], n_axes: int) 
     planes = []
     narrow = kinds[plain] == PLAIN
     high[narrow] = codes[kinds == PLAIN].astype(np.int8)
-    for place in np.flatnonzero(~narrow):
-        row = np.flatnonzero(plain)[place]
+    for index in np.flatnonzero(~narrow):
+        row = np.flatnonzero(plain)[index]
         wide_codes, shift = codes[row].astype(np.int32), int(kinds[row]) - PLAIN
-        high[place] = wide_codes >> shift
+        high[index] = wide_codes >> shift
         planes += [np.packbits((wide_codes >> bit & 1).astype(np.uint8)) for bit in range(shift)]
     frames.append(compress(high, ENTROPY))
     frames.append(compress(np.concatenate(planes), ENTROPY) if planes else b"")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from backends_remote import codec, journal
+from backends_remote import journal
 from backends_remote.deployment import FALL_BACK_GPUS, TIMEOUTS_SECONDS
 from backends_remote.request import METRICS
 from tsne_backends import transfer
@@ -34,6 +34,8 @@ from tsne_backends.transfer import GPUS, Gpu
 TIMEOUT_FACTOR, TIMEOUT_MARGIN_SECONDS = 4.0, 300.0
 #: Bytes of X encoded per second by two threads; see ``benchmarks/codecs.py``.
 ENCODE_BYTES_PER_SECOND = 150e6
+#: What the extra "modal" installs.
+PACKAGES = ("modal", "zstandard")
 #: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
 USABLE_MEMORY = 0.9
 
@@ -126,10 +128,11 @@ class ModalBackend(Backend):
 
     def available(self) -> Verdict:
         """Say whether Modal's client is there, an account set up, and our service known there."""
-        if importlib.util.find_spec("modal") is None:
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
             return Verdict(
                 False,
-                "Modal's client is not installed; run "
+                f"Modal's client is not complete ({' and '.join(missing)} not installed); run "
                 '`pip install "serverless-tsne[modal]"` and `modal setup`.',
             )
         if not _has_account():
@@ -204,7 +207,9 @@ class ModalBackend(Backend):
         raw = float(problem.n_bytes)
         if self.option(problem, "codec") == "raw" or not raw:
             return raw, 0.0
-        small = codec.estimated_bytes(
+        from backends_remote.codec import estimated_bytes
+
+        small = estimated_bytes(
             problem.n_samples,
             problem.n_features,
             8 if problem.dtype == "float64" else 4,

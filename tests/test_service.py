@@ -33,6 +33,11 @@ def framed(X, **choice):
     return wire.pack("data", header, encode_blocks(X, encoding))
 
 
+@pytest.fixture(scope="module")
+def frame(X):
+    return framed(X)
+
+
 def asked(frame, parameters=None, **changes):
     """A request for a map of framed data."""
     digest = wire.read_head(frame, "data").digest
@@ -217,9 +222,8 @@ def test_old_data_go_when_a_container_wakes(tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(at=st.integers(0, 10**6), noise=st.binary(min_size=1, max_size=8), of_data=st.booleans())
-def test_mutations_never_crash_it(service, X, at, noise, of_data):
-    data = bytearray(framed(X))
-    request = bytearray(asked(bytes(data)))
+def test_mutations_never_crash_it(service, frame, at, noise, of_data):
+    data, request = bytearray(frame), bytearray(asked(frame))
     broken = data if of_data else request
     at %= len(broken)
     broken[at : at + len(noise)] = noise

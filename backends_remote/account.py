@@ -131,7 +131,7 @@ def examine(*, wake: bool = False) -> Iterator[Finding]:
     if importlib.util.find_spec("modal") is None:
         yield Finding(
             False,
-            "Modal's client is not installed; run `pip install \"serverless-tsne[modal]\"`.",
+            'Modal\'s client is not installed; run `pip install "serverless-tsne[modal]"`.',
         )
         return
     yield Finding(True, f"Modal's client {importlib.metadata.version('modal')} is installed.")

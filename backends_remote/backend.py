@@ -58,9 +58,7 @@ def _refuse_metric_params(problem: Problem) -> str | None:
 def _refuse_init(problem: Problem) -> str | None:
     if problem.init in ("pca", "random"):
         return None
-    return (
-        'The service takes no array as init; pass "pca" or "random", or use backend="opentsne".'
-    )
+    return 'The service takes no array as init; pass "pca" or "random", or use backend="opentsne".'
 
 
 def _refuse_components(problem: Problem) -> str | None:
@@ -119,8 +117,10 @@ class ModalBackend(Backend):
             "timeout": Option(
                 None,
                 "seconds after which the provider ends a run",
-                lambda value: value is None
-                or (type(value) in (int, float) and 0 < value <= TIMEOUTS_SECONDS[-1]),
+                lambda value: (
+                    value is None
+                    or (type(value) in (int, float) and 0 < value <= TIMEOUTS_SECONDS[-1])
+                ),
                 f"a number up to {TIMEOUTS_SECONDS[-1]}, or None for a limit by what is expected",
             ),
         }

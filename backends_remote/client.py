@@ -23,7 +23,7 @@ from backends_remote.failures import (
     connection_lost,
     while_waiting,
 )
-from tsne_backends.errors import ServiceUnreachableError
+from tsne_backends.errors import RemoteError, ServiceUnreachableError
 
 #: Seconds for a first sign of life of Modal's servers; its library alone would wait 57 to 59.
 CONNECT_SECONDS = 5.0
@@ -243,6 +243,8 @@ def wait(
             if lost_at is not None:
                 check_reachable()
             return poll(job_id, POLL_SECONDS)
+        except RemoteError:  # among them a TimeoutError that is final
+            raise
         except TimeoutError:
             if lost_at is not None:
                 note("the connection is back")

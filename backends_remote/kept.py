@@ -36,9 +36,7 @@ class GraphMemory:
         """Bytes of all graphs."""
         return sum(graph[0].nbytes + graph[1].nbytes for graph in self._graphs.values())
 
-    def cache(
-        self, find: Callable[..., Graph], ignore: Sequence[str] = ()
-    ) -> Callable[..., Graph]:
+    def cache(self, find: Callable[..., Graph], ignore: Sequence[str] = ()) -> Callable[..., Graph]:
         """Return ``find``, asked only where no graph at hand is large enough.
 
         Parameters

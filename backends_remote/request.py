@@ -45,7 +45,9 @@ def _is_rate(value: Any) -> bool:
 
 
 def _are_metric_params(value: Any) -> bool:
-    return value == {} or (isinstance(value, dict) and set(value) == {"p"} and _number(1)(value["p"]))
+    return value == {} or (
+        isinstance(value, dict) and set(value) == {"p"} and _number(1)(value["p"])
+    )
 
 
 #: Every field of `Problem` that travels, and which values of it a service takes. Shape and type
@@ -102,7 +104,9 @@ def problem_from(parameters: Any, X: Any, n_threads: int) -> Problem:
         raise ValueError(f"The request lacks parameters, or has unknown ones: {sorted(odd)}.")
     for name, is_legal in FIELDS.items():
         if not is_legal(parameters[name]):
-            raise ValueError(f"The request asks for {name} = {parameters[name]!r:.60}, which is none.")
+            raise ValueError(
+                f"The request asks for {name} = {parameters[name]!r:.60}, which is none."
+            )
     n_samples, n_features = X.shape
     if n_samples < 2 or n_features < 1:
         raise ValueError(f"t-SNE needs 2 rows and a feature; X is {n_samples} × {n_features}.")

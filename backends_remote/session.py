@@ -240,7 +240,7 @@ class Session:
         except KeyboardInterrupt:
             interrupted(job)
             raise
-        except (TimeoutError, GpuUnavailableError):
+        except GpuUnavailableError:
             with suppress(BackendError, TimeoutError):
                 client.cancel(job.id)
             journal.record_job(replace(job, state="cancelled"))

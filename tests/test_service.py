@@ -235,11 +235,13 @@ def test_mutations_never_crash_it(service, frame, at, noise, of_data):
     codec=st.sampled_from(["raw", "lossless", "float16", "rotated", "other", 5, None]),
     layout=st.recursive(
         st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["shape", "dtype", "block_rows", "step", "rows", "groups", "kind"]),
-            inner,
-            max_size=6,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["shape", "dtype", "block_rows", "step", "rows", "groups", "kind"]),
+                inner,
+                max_size=6,
+            )
         ),
     ),
     blocks=st.lists(st.binary(max_size=64), max_size=3),

@@ -19,7 +19,12 @@ BLOCKS = [b"abc", b"", bytes(range(256))]
 @settings(max_examples=50, deadline=None)
 @given(
     header=st.dictionaries(
-        st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+        st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
     ),
     blocks=st.lists(st.binary(max_size=100), max_size=5),
 )

@@ -74,9 +74,7 @@ def update_json(name: str | Path, entries: Mapping[str, Any]) -> None:
     change_json(name, lambda content: {**content, **entries})
 
 
-def change_json(
-    name: str | Path, change: Callable[[dict[str, Any]], Mapping[str, Any]]
-) -> None:
+def change_json(name: str | Path, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
     """Replace the object in a file by ``change`` of it, while no other process writes."""
 
     def write(path: Path) -> None:

@@ -161,8 +161,7 @@ def remote_estimate(
         neighbours=neighbours,
         optimise=optimise,
         download=download,
-        usd=usd_per_second
-        * (encode_seconds + wait + upload + neighbours + optimise + download),
+        usd=usd_per_second * (encode_seconds + wait + upload + neighbours + optimise + download),
         idle_usd=usd_per_second * IDLE_SECONDS,
         memory_bytes=gpu_bytes(problem),
     )

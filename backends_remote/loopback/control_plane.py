@@ -204,7 +204,9 @@ class ControlPlane:
     @_procedure("FunctionCreate")
     def _create_function(self, request: Any) -> Any:
         function_id = request.existing_function_id or self._new_id("fu")
-        definition = request.function_data if request.HasField("function_data") else request.function
+        definition = (
+            request.function_data if request.HasField("function_data") else request.function
+        )
         entry = self._functions.setdefault(function_id, {"methods": []})
         entry["name"] = definition.function_name
         entry["methods"] = list(definition.method_definitions) or entry["methods"]

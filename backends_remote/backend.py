@@ -203,7 +203,7 @@ class ModalBackend(Backend):
         return Offer(gpu.name, estimate, _does_not_fit(problem, gpu), options)
 
     def _encoded(self, problem: Problem, machine: Machine) -> tuple[float, float]:
-        """Return the bytes that would be sent, and the seconds to make them: 0 if X goes as it is."""
+        """Return the bytes that would be sent and the seconds to make them, 0 if X goes raw."""
         raw = float(problem.n_bytes)
         if self.option(problem, "codec") == "raw" or not raw:
             return raw, 0.0

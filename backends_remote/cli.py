@@ -1,4 +1,4 @@
-"""The commands of ``serverless-tsne`` for the remote side; `tsne_backends.cli` finds them by name."""
+"""Commands of ``serverless-tsne`` for the remote side; `tsne_backends.cli` finds them by name."""
 
 from __future__ import annotations
 

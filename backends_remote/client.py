@@ -1,4 +1,4 @@
-"""The client side of Modal: the only room that speaks with the `modal` library about calls and data.
+"""The client side of Modal: what is said to the `modal` library about calls and data.
 
 Everything here is one step: look up, wake, send, submit, wait, cancel. Their order is the business
 of ``session``; what their failures mean is said in ``failures``.
@@ -298,8 +298,9 @@ class DataVolume:
 
     def files(self, folder: str = "/") -> list[StoredFile]:
         """Return all files in a folder; none where it does not exist."""
+        none: list[Any] = []
         entries = self._unless_missing(
-            lambda: list(self._volume.listdir(folder, recursive=True)), []
+            lambda: list(self._volume.listdir(folder, recursive=True)), none
         )
         return [
             StoredFile(entry.path, int(entry.size), float(entry.mtime))

@@ -1,4 +1,4 @@
-"""What goes wrong on the remote side, given names: Modal's exceptions and the service's refusals."""
+"""What goes wrong on the remote side, by name: Modal's exceptions and the service's refusals."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ logger = logging.getLogger("tsne_backends")
 FETCH_TRIES = 3
 
 
-class DataNeeded(Exception):
+class DataNeededError(Exception):
     """The service lacks the data that a request is about."""
 
 
@@ -79,7 +79,7 @@ def read_map(answer: bytes, job: journal.Job) -> tuple[Embedding, dict[str, floa
     head, blocks = wire.unpack(answer, "answer")
     header = head.header
     if header.get("status") == "data needed":
-        raise DataNeeded
+        raise DataNeededError
     if header.get("status") != "done":
         raise refusal(header)
     shape = (job.n_samples, job.n_components)
@@ -155,7 +155,7 @@ def attach(job_id: str, note: Callable[[str], None] = lambda _: None) -> Embeddi
         )
     try:
         embedding, _ = read_map(fetch(job_id, note), job)
-    except (PreemptedError, DataNeeded) as error:
+    except (PreemptedError, DataNeededError) as error:
         journal.record_job(replace(job, state="failed"))
         raise RemoteError(
             f"Job {job_id} ended without a map, and only a new fit can send X again ({error})."

@@ -99,7 +99,9 @@ class Sent:
 
 def deployment() -> Deployment | None:
     """Return what is known to be deployed; None where nothing is."""
-    found = _parsed(Deployment, store.read_json(_path("deployment")).get("modal"))
+    found: Deployment | None = _parsed(
+        Deployment, store.read_json(_path("deployment")).get("modal")
+    )
     return found
 
 

@@ -14,7 +14,6 @@ import modal
 
 from backends_remote.deployment import (
     APP_NAME,
-    CLASS_NAME,
     DATA_FOLDER,
     DEFAULT_TIMEOUT_SECONDS,
     ENGINES,

@@ -66,11 +66,11 @@ def fingerprint(X: Any, settings: Mapping[str, Any]) -> str:
     seen = hashlib.sha256(repr((X.shape, X.dtype.str, sorted(settings.items()))).encode())
     if hasattr(X, "tocsr"):
         for array in (X.indptr, X.indices, X.data):
-            seen.update(np.ascontiguousarray(array))
+            seen.update(np.ascontiguousarray(array).data)
         return seen.hexdigest()
     rows = max(1, _HASHED_ROWS_BYTES // max(1, X.shape[1] * X.itemsize))
     for start in range(0, X.shape[0], rows):
-        seen.update(np.ascontiguousarray(X[start : start + rows]))
+        seen.update(np.ascontiguousarray(X[start : start + rows]).data)
     return seen.hexdigest()
 
 
@@ -116,8 +116,8 @@ def _pack(X: Any, encoding: Encoding, n_threads: int, folder: Path) -> Parcel:
         n_bytes += len(block)
         if n_bytes > MAX_FRAME_BYTES:
             raise PayloadTooLargeError(
-                f"X takes more than {MAX_FRAME_BYTES} bytes when encoded, and the service takes no more; "
-                "choose a larger transfer_loss, fewer rows or fewer features."
+                f"X takes more than {MAX_FRAME_BYTES} bytes when encoded, more than the service "
+                "takes; choose a larger transfer_loss, fewer rows or fewer features."
             )
         small.append(block)
         if n_bytes > INLINE_BYTES:

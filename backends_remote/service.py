@@ -45,7 +45,7 @@ MAX_DATA_BYTES = 64 << 30
 MAX_REQUEST_BYTES = 1 << 20
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Why there will be no map; ``name`` is what the client turns into an error of its own."""
 
     def __init__(self, name: str, sentence: str) -> None:
@@ -53,7 +53,7 @@ class Refusal(Exception):
         self.name = name
 
 
-class _OutOfTime(Exception):
+class _OutOfTimeError(Exception):
     """The time was up that the client allows."""
 
 
@@ -139,9 +139,9 @@ class Service:
         """
         try:
             return self._embed(request, data)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return self._refuse(refusal.name, str(refusal))
-        except _OutOfTime:
+        except _OutOfTimeError:
             return self._refuse("cost limit", "The run was ended at the time you allow it.")
         except (DamagedFrameError, CodecError) as error:
             return self._refuse("damaged", str(error))
@@ -176,14 +176,14 @@ class Service:
 
     def _read_request(self, request: bytes) -> Mapping[str, Any]:
         if len(request) > MAX_REQUEST_BYTES:
-            raise Refusal(
+            raise RefusalError(
                 "too large",
                 f"A request may have {MAX_REQUEST_BYTES} bytes; it had {len(request)}.",
             )
         head, _ = wire.unpack(request, "request")
         version = head.header.get("version")
         if version != __version__:
-            raise Refusal(
+            raise RefusalError(
                 "version",
                 f"The service is of version {__version__}, but the client is of {version!s:.20}; "
                 "run `serverless-tsne deploy`, so that both are the same.",
@@ -192,8 +192,10 @@ class Service:
 
     def _data(self, wanted: Any, data: bytes) -> tuple[Any, GraphMemory] | None:
         """Return X and its graphs: from memory, from the request, or from the volume."""
-        digest = wanted.get("digest") if isinstance(wanted, dict) else None
-        if not _is_digest(digest):
+        if not isinstance(wanted, dict):
+            raise DamagedFrameError("The request does not say which data it is about.")
+        digest = wanted.get("digest")
+        if not isinstance(digest, str) or not _is_digest(digest):
             raise DamagedFrameError("The request does not say which data it is about.")
         if digest in self._kept:
             return self._kept.get(digest)
@@ -237,7 +239,7 @@ class Service:
         blocks: list[memoryview] = []
         # Mapped, not read: the pages of a part go when they are decoded and memory is short.
         for file in files[1:]:
-            view = memoryview(np.memmap(file, np.uint8, mode="r"))
+            view = np.memmap(file, np.uint8, mode="r").data
             while len(view):
                 if len(blocks) == len(head.lengths):
                     raise DamagedFrameError("The parts on the volume hold more than was declared.")
@@ -250,7 +252,7 @@ class Service:
 
     def _check_size(self, n_bytes: int) -> None:
         if n_bytes > self._max_frame_bytes:
-            raise Refusal(
+            raise RefusalError(
                 "too large",
                 f"The service takes {self._max_frame_bytes} bytes of encoded data; these are "
                 f"{n_bytes}. A larger transfer_loss makes them fewer.",
@@ -269,9 +271,9 @@ class Service:
                 continue
             able = engine.can_run(problem)
             if not able.ok:
-                raise Refusal("unsupported", able.reason)
+                raise RefusalError("unsupported", able.reason)
             return engine
-        raise Refusal("no engine", "The container has no engine. " + " ".join(reasons))
+        raise RefusalError("no engine", "The container has no engine. " + " ".join(reasons))
 
     def _done(self, engine: Backend, embedding: Embedding, seconds: Mapping[str, float]) -> bytes:
         coordinates = np.ascontiguousarray(embedding.coordinates, dtype="<f4")
@@ -308,9 +310,9 @@ def _are_there(files: list[Path], sizes: list[int]) -> bool:
         return False
 
 
-def _is_digest(value: Any) -> bool:
-    """Whether a value is a SHA-256 in hexadecimal; it becomes part of a path."""
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+def _is_digest(value: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal; it becomes part of a path."""
+    return len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def _deadline(max_seconds: Any) -> Callable[..., bool]:
@@ -321,7 +323,7 @@ def _deadline(max_seconds: Any) -> Callable[..., bool]:
 
     def check(iteration: int, kl: float, embedding: Any) -> bool:
         if end is not None and time.monotonic() > end:
-            raise _OutOfTime
+            raise _OutOfTimeError
         return False
 
     return check

@@ -18,7 +18,7 @@ from backends_remote import client, journal, outbox, wire
 from backends_remote.client import Client
 from backends_remote.codec import choose_encoding
 from backends_remote.failures import PreemptedError
-from backends_remote.jobs import DataNeeded, fetch, interrupted, read_map
+from backends_remote.jobs import DataNeededError, fetch, interrupted, read_map
 from backends_remote.request import parameters_of
 from tsne_backends import __version__
 from tsne_backends.backend import Embedding
@@ -212,7 +212,7 @@ class Session:
                     raise _taken_away(error) from error
                 self._run.note("the machine was taken away; sending the job again")
                 continue
-            except DataNeeded:
+            except DataNeededError:
                 return None
             journal.record_sent(self._data_key, replace(sent, used_at=time.time()))
             return embedding
@@ -245,7 +245,7 @@ class Session:
                 client.cancel(job.id)
             journal.record_job(replace(job, state="cancelled"))
             raise
-        except (BackendError, DataNeeded) as error:
+        except (BackendError, DataNeededError) as error:
             if not isinstance(error, ConnectionError):
                 journal.record_job(replace(job, state="failed"))
             raise

@@ -124,7 +124,7 @@ def read_head(data: Buffer, kind: str) -> Head:
     view = memoryview(data).cast("B")
     if len(view) < PREFIX_BYTES:
         raise DamagedFrameError(
-            f"A frame begins with {PREFIX_BYTES} bytes, but only {len(view)} arrived; send it again."
+            f"A frame begins with {PREFIX_BYTES} bytes, but {len(view)} arrived; send it again."
         )
     magic, protocol, number, length = _PREFIX.unpack(view[:PREFIX_BYTES])
     if magic != MAGIC:

@@ -28,7 +28,7 @@ def remote(seed=0, perplexity=10.0, options=None, **more):
 
 
 @pytest.fixture
-def X():
+def X():  # noqa: N802
     """Rows no other test sends: the service keeps what it has seen."""
     return np.random.default_rng().normal(size=(300, 20)).astype(np.float32)
 

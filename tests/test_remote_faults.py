@@ -38,7 +38,7 @@ from tsne_backends.errors import (
 
 
 @pytest.fixture
-def X():
+def X():  # noqa: N802
     return np.random.default_rng().normal(size=(300, 20)).astype(np.float32)
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_answer_is_fetched_again(cloud, X):
     cloud.faults.damaged_answers = 2
     np.testing.assert_array_equal(remote(options=EXACT).fit_transform(X), expected(X))
     cloud.faults.damaged_answers = 100
-    with pytest.raises(DamagedFrameError, match="SHA-256|cannot be read"):
+    with pytest.raises(DamagedFrameError, match=r"SHA-256|cannot be read"):
         remote(seed=1).fit(X)
 
 
@@ -163,7 +163,7 @@ def test_a_container_starts_while_data_are_sent(cloud, X, monkeypatch):
     real, seen = outbox.upload, []
 
     def watched(parcel, note):
-        seen.append(sum(pool.n_containers for pool in cloud.plane.pools().values()))
+        seen.append(sum(pool.n_containers for pool in cloud.plane.pools.values()))
         return real(parcel, note)
 
     monkeypatch.setattr(session.outbox, "upload", watched)
@@ -243,7 +243,7 @@ def test_no_machine_of_a_kind(cloud, X, monkeypatch):
     monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.3)
     cloud.faults.no_gpus = {"H100"}
-    with pytest.raises(GpuUnavailableError, match='H100.*Choose another "gpu"'):
+    with pytest.raises(GpuUnavailableError, match=r'H100.*Choose another "gpu"'):
         remote(options={"gpu": "H100"}).fit(X)
     states = [call.state for call in cloud.plane.calls.values() if "H100" in call.function_id]
     assert states == ["cancelled"]
@@ -272,14 +272,14 @@ def test_a_crash_in_the_middle_of_a_run(cloud, X):
 
 def test_the_time_limit_of_a_container(cloud, X):
     remote(options={"gpu": "T4"}).fit(X)
-    for pool in cloud.plane.pools().values():
+    for pool in cloud.plane.pools.values():
         pool.timeout_seconds, kept = 0.5, pool.timeout_seconds
     try:
+        long = {"n_iter_without_progress": -1, "min_grad_norm": 0.0, "max_iter": 100_000}
         with pytest.raises(RemoteTimeoutError, match='"timeout"'):
-            long = {"n_iter_without_progress": -1, "min_grad_norm": 0.0, "max_iter": 100_000}
             remote(seed=1, options={"gpu": "T4", "timeout": 100}, **long).fit(X)
     finally:
-        for pool in cloud.plane.pools().values():
+        for pool in cloud.plane.pools.values():
             pool.timeout_seconds = kept
 
 

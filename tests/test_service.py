@@ -19,7 +19,7 @@ from tsne_backends import Problem, __version__
 
 
 @pytest.fixture(scope="module")
-def X():
+def X():  # noqa: N802
     from sklearn.datasets import load_digits
 
     # A little noise, because rows at equal distances may be found in any order.
@@ -120,7 +120,7 @@ def test_the_oldest_data_are_forgotten_first():
         ({"metric": ["euclidean"]}, "metric"),
         ({"metric_params": {"p": "2"}}, "metric_params"),
         ({"init": [[0, 0]]}, "init"),
-        ({"learning_rate": float(1e-300)}, "learning_rate"),
+        ({"learning_rate": 1e-300}, "learning_rate"),
         ({"seed": -1}, "seed"),
         ({"angle": 7}, "angle"),
         ({"surprise": 1}, "surprise"),
@@ -135,7 +135,7 @@ def test_a_missing_parameter_is_refused(service, X):
     data = framed(X)
     request = asked(data)
     header = dict(wire.read_head(request, "request").header)
-    header["parameters"] = {name: 1 for name in list(FIELDS)[1:]}
+    header["parameters"] = dict.fromkeys(list(FIELDS)[1:], 1)
     assert "lacks" in refused(service.embed(wire.pack("request", header), data), "unsupported")
     header["parameters"] = None
     refused(service.embed(wire.pack("request", header), data), "unsupported")

@@ -78,7 +78,7 @@ class Loopback:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def environment(self) -> Mapping[str, str]:
-        """Return the variables that turn the `modal` client, here or in a child, to the loopback."""
+        """Return the variables that turn a `modal` client, here or in a child, to the loopback."""
         return {
             "MODAL_SERVER_URL": self.url,
             "MODAL_TOKEN_ID": "ak-loopback",
@@ -93,7 +93,7 @@ class Loopback:
 
     def end_containers(self) -> None:
         """End every container, and with it what it remembers."""
-        self._wait(self.plane.close())
+        self._wait(self.plane.end_containers())
 
     async def _start(self, port: int = 0) -> None:
         from grpclib.server import Server
@@ -107,7 +107,7 @@ class Loopback:
 
     async def _stop(self) -> None:
         self._server.close()
-        await self.plane.close()
+        await self.plane.end_containers()
         await self.storage.stop()
 
     async def _restart(self, down_seconds: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from backends_remote import service as service_module
@@ -19,12 +20,12 @@ def main() -> None:
     """Serve until stdin ends. Arguments: the volume's folder, and the version to pretend."""
     folder, version = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     if version:
-        service_module.__version__ = version
+        vars(service_module)["__version__"] = version
     # The answers own stdout; whatever a library prints goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     service = Service(("opentsne",), Place(Path(folder)))
-    methods = {"wake": service.wake, "embed": service.embed}
+    methods: dict[str, Callable[..., bytes]] = {"wake": service.wake, "embed": service.embed}
     while line := sys.stdin.buffer.readline():
         message = json.loads(line)
         arguments = [sys.stdin.buffer.read(length) for length in message["lengths"]]

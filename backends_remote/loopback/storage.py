@@ -13,6 +13,9 @@ from aiohttp import web
 
 from backends_remote.loopback.faults import Faults
 
+#: The one volume there is.
+VOLUME_ID = "vo-000000"
+
 #: Bytes handed on at a time; a rate is kept to within one such piece.
 _PIECE_BYTES = 64 << 10
 #: An upload that stops arriving is ended after this long, as object stores do.

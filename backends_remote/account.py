@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from backends_remote.deployment import (
 )
 from backends_remote.failures import before_work
 from tsne_backends import __version__
-from tsne_backends.errors import BackendError, NotDeployedError, VersionMismatchError
+from tsne_backends.errors import BackendError, BackendUnavailableError, NotDeployedError, VersionMismatchError
 
 #: Bytes sent to measure the upload rate: a second at 20 Mbit/s.
 PROBE_BYTES = 2_500_000
@@ -103,11 +105,21 @@ def undeploy() -> bool:
             import modal
 
             client.check_reachable()
-            modal.App.lookup(APP_NAME).stop()
+            app = modal.App.lookup(APP_NAME)
+            if hasattr(app, "stop"):
+                app.stop()
+            else:  # clients before 1.6 stop apps by their command only
+                command = [sys.executable, "-m", "modal", "app", "stop", APP_NAME]
+                subprocess.run(command, input="y\n", text=True, capture_output=True, check=True)
     except NotDeployedError:
-        return False
-    finally:
         journal.record_deployment(None)
+        return False
+    except subprocess.CalledProcessError as error:
+        raise BackendUnavailableError(
+            f"Modal's client could not stop the app: {error.stderr.strip()[-300:]} Stop it on "
+            "modal.com."
+        ) from error
+    journal.record_deployment(None)
     return True
 
 

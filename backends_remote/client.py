@@ -274,9 +274,12 @@ def cancel(job_id: str) -> None:
 
         modal.FunctionCall.from_id(job_id).cancel(terminate_containers=False)
 
-    with while_waiting(job_id):
-        check_reachable()
-        _within(CALL_SECONDS, end)
+    check_reachable()
+    try:
+        with while_waiting(job_id):
+            _within(CALL_SECONDS, end)
+    except PollingInterruptedError as error:
+        raise ServiceUnreachableError(f"Job {job_id} could not be cancelled: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,10 @@ class Deployments:
         self.deployed[request.name] = request.app_id
         for name, function_id in request.function_ids.items():
             self.functions[function_id].update(name=name, app=request.app_id)
-        return api_pb2.AppPublishResponse(url="http://127.0.0.1/", deployed_at=time.time())
+        response = api_pb2.AppPublishResponse(url="http://127.0.0.1/")
+        if "deployed_at" in response.DESCRIPTOR.fields_by_name:  # clients of today read it
+            response.deployed_at = time.time()
+        return response
 
     @procedure("AppClientDisconnect", "AppHeartbeat")
     def _empty(self, request: Any) -> Any:

@@ -48,7 +48,7 @@ class Files:
         return api_pb2.VolumeGetOrCreateResponse(
             volume_id=VOLUME_ID,
             version=version,
-            metadata=api_pb2.VolumeMetadata(version=version, name=request.deployment_name),
+            metadata=api_pb2.VolumeMetadata(version=version),
         )
 
     @procedure("VolumePutFiles2")

@@ -20,7 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends_remote.decoding import decode
-from backends_remote.encoding import BLOCK_BYTES, Encoding, encode_blocks, header_of
+from backends_remote.encoding import (
+    BLOCK_BYTES,
+    LEAST_BLOCK_ROWS,
+    Encoding,
+    encode_blocks,
+    header_of,
+)
 from backends_remote.loss import (
     ROTATABLE,
     Loss,
@@ -79,8 +85,8 @@ def choose_encoding(
     n_neighbors : int
         Neighbours per row that t-SNE uses, 3 × perplexity.
     max_loss : float, default=0.02
-        Largest share of them that may change on average, at most 0.25, with a margin of 1.6
-        standard errors for sampling. 0 sends X bit for bit.
+        Largest share of them that may change on average, at most 0.25, with a margin of
+        1.6 standard errors for sampling. 0 sends X bit for bit.
     metric : str, default="euclidean"
         In one whose loss cannot be measured, X is sent bit for bit.
     upload_bytes_per_second : float, optional
@@ -118,13 +124,14 @@ def choose_encoding(
         if rotated is None and codec == "rotated":
             raise ValueError(
                 f"No step keeps the loss of codec 'rotated' within max_loss={max_loss}: rows lie "
-                "too far apart for float32; use the codec 'lossless'."
+                "too far apart for float32, or are all equal; use the codec 'lossless'."
             )
         candidates = [*candidates, rotated] if rotated is not None else candidates
     best = min(candidates, key=lambda one: _seconds(one, n_bytes, rate)) if candidates else None
     if codec != "rotated":
         half = _half(X)
         if best is None or _seconds(half, n_bytes, rate) < _seconds(best, n_bytes, rate):
+            half = replace(half, header=half.header | {"unit": _half_unit(X)})
             measured = neighbors.loss_of(lambda rows: _through_half(rows, half.header["unit"]))
             if best is None or measured.within(max_loss):
                 best = replace(half, loss=measured.share)
@@ -217,7 +224,13 @@ def _lossless(X: Any) -> Encoding:
 
 
 def _half(X: Any) -> Encoding:
-    """Return half precision, scaled so that the largest value of X fits; its loss is not known."""
+    """Return half precision; its loss is not known, and its unit only that of a sample."""
+    unit = _half_unit(X[sample_rows(X.shape[0], LEAST_BLOCK_ROWS, seed=4)])
+    return _smallest(X, "float16", [(True, ENTROPY), (True, MATCHES)], {"unit": unit})
+
+
+def _half_unit(X: Any) -> float:
+    """Return the power of two by which X is divided so that its largest value fits."""
     values = X.data if hasattr(X, "indptr") else X
     rows = max(1, BLOCK_BYTES // (values.itemsize * math.prod(values.shape[1:])))
     blocks = (values[start : start + rows] for start in range(0, len(values), rows))
@@ -225,8 +238,7 @@ def _half(X: Any) -> Encoding:
     exponent = int(np.frexp(largest or 1.0)[1]) - _HALF_EXPONENT
     # Both the unit and its inverse must be numbers of X's own type.
     bound = 126 if X.dtype.itemsize == 4 else 1022
-    unit = math.ldexp(1.0, max(-bound, min(bound, exponent)))
-    return _smallest(X, "float16", [(True, ENTROPY), (True, MATCHES)], {"unit": unit})
+    return math.ldexp(1.0, max(-bound, min(bound, exponent)))
 
 
 def _through_half(rows: Any, unit: float) -> Any:
@@ -298,6 +310,7 @@ def _find_step(
     # Medians, as a few far rows would have the search begin far away.
     length = float(np.median([np.sqrt(np.square(group[0]).sum()) for group in groups])) or 1.0
     step, fine, coarse, found = length / 100, 0.0, math.inf, Loss(0.0, 0.0)
+    # At the coarsest all rows are equal, which loses something; so the search ends.
     while fine == 0.0 or coarse > fine * _STEP_PRECISION:
         loss = measure(step)
         if loss.within(max_loss):
@@ -306,8 +319,6 @@ def _find_step(
             coarse = step
         if math.isinf(coarse):
             step *= 2
-            if step > length * _STEP_RANGE:
-                break  # no step loses anything: all rows are equal
         elif fine == 0.0:
             step /= 2
             if step < length / _STEP_RANGE:

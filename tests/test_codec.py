@@ -202,15 +202,43 @@ def test_equal_input_gives_equal_bytes():
     assert one == b"".join(encode_blocks(X, second, n_threads=3))
 
 
-@pytest.mark.parametrize("codec", ["lossless", "float16", "rotated"])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_constant_input(codec, metric):
-    X = np.full((300, 6), 3.5, dtype=np.float32)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_constant_input(metric):
+    X = np.full((12_000, 6), 3.5, dtype=np.float32)
     for constant in (X, np.zeros_like(X)):
-        _, Y = sent(constant, codec, metric=metric)
-        assert len(Y) == 300
-        assert Y.shape[1] >= 1
-        assert (Y[0] == Y).all()
+        for codec in (None, "float16"):
+            encoding, Y = sent(constant, codec, metric=metric)
+            assert encoding.codec == (codec or "lossless")
+            np.testing.assert_array_equal(Y, constant)
+
+
+def test_many_equal_rows_are_not_merged_with_others():
+    """The neighbours of each row are its copies: none tells how near others may come."""
+    X = np.repeat(clusters(300, 24), 100, axis=0)
+    encoding, Y = sent(X)
+    assert encoding.codec == "lossless"
+    np.testing.assert_array_equal(X, Y)
+
+
+def test_all_axes_may_vanish():
+    X = clusters(300, 6)
+    encoding = choose_encoding(X, 30, codec="rotated")
+    blocks = list(encode_blocks(np.tile(X.mean(axis=0), (300, 1)), encoding))
+    Y = decode("rotated", encoding.header, blocks, max_bytes=ROOMY)
+    assert Y.shape == (300, 1)
+    assert not Y.any()
+
+
+def test_rows_beyond_float32_do_not_spoil_the_block():
+    X = clusters(2_000, 12)
+    encoding = choose_encoding(X, 30, codec="rotated")
+    expected = decode("rotated", encoding.header, list(encode_blocks(X, encoding)), max_bytes=ROOMY)
+    X[700] = 3e38
+    Y = decode("rotated", encoding.header, list(encode_blocks(X, encoding)), max_bytes=ROOMY)
+    near = np.arange(2_000) != 700
+    np.testing.assert_array_equal(Y[near], expected[near])
+    assert np.isfinite(Y).all()
+    assert np.abs(Y[700]).max() > 1e3 * np.abs(Y[near]).max()
 
 
 def test_constant_columns_vanish():

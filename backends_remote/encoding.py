@@ -115,7 +115,8 @@ def _encode_dense(block: NDArray[Any], encoding: Encoding) -> bytes:
 def _pack_values(values: NDArray[Any], encoding: Encoding) -> list[bytes]:
     header = encoding.header
     if encoding.codec == "float16":
-        values = (values / values.dtype.type(header["unit"])).astype("<f2")
+        with np.errstate(over="ignore"):  # in a trial, whose unit is that of a sample
+            values = (values / values.dtype.type(header["unit"])).astype("<f2")
     else:
         values = values.astype(header["dtype"], copy=False)
     if encoding.codec == "raw":

@@ -5,9 +5,9 @@ Candidates, of which the smallest that keeps enough neighbours is used:
 - ``"raw"``: X as it lies in memory, for a link faster than compression;
 - ``"lossless"``: bytes shuffled and compressed, bit for bit;
 - ``"float16"``: half precision, scaled by a power of two;
-- ``"rotated"``: principal axes quantised with one step, for dense X in the Euclidean and cosine
-  metrics. The receiver gets coordinates along these axes: other numbers and often fewer columns,
-  but the same distances.
+- ``"rotated"``: principal axes, each quantised with its own step, for dense X in the Euclidean and
+  cosine metrics. The receiver gets coordinates along these axes: other numbers and often fewer
+  columns, but the same distances.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from backends_remote.encoding import (
 )
 from backends_remote.loss import (
     ROTATABLE,
-    Loss,
     NeighborSample,
-    group_distances,
     is_measurable,
     sample_rows,
 )
-from backends_remote.packing import ENTROPY, MATCHES, CodecError, pack_codes
+from backends_remote.packing import ENTROPY, MATCHES, CodecError, axis_steps, pack_codes
 from backends_remote.rotation import fit_rotation
+from backends_remote.steps import find_step, quarters_of
 
 __all__ = [
     "CodecError",
@@ -60,10 +59,6 @@ MAX_LOSS = 0.25
 ENCODE_RATES = {"raw": 2.0e9, "lossless": 5.0e8, "float16": 6.0e8, "rotated": 2.5e8}
 #: Half precision holds up to 65,504; a scaled matrix has its largest value below 2**15.
 _HALF_EXPONENT = 15
-#: The step is searched to this factor; 0.03 bits per value.
-_STEP_PRECISION = 1.02
-#: And within this factor of the length of a row; float32 has 24 bits.
-_STEP_RANGE = 2.0**22
 
 
 def choose_encoding(
@@ -274,55 +269,22 @@ def _rotated(
     """Return the coarsest quantised axes that keep within ``max_loss``; None where none do."""
     rotation = fit_rotation(X, metric)
     groups = neighbors.groups(lambda rows: rotation.apply(rotation.prepare(rows)).T)
-    best = _find_step(groups, neighbors, metric, max_loss)
+    best = find_step(groups, quarters_of(groups), neighbors, max_loss)
     if best is None:
         return None
-    step, loss = best
+    step, quarters, loss = best
+    steps = axis_steps(step, quarters).astype(np.float32)
     row_bytes = X.shape[1] * X.itemsize
     probe = rotation.prepare(X[sample_rows(len(X), max(1, PROBE_BYTES // row_bytes), seed=4)])
     along = rotation.apply(probe)
-    kept = np.abs(along).max(axis=1) >= step / 2
+    kept = np.abs(along).max(axis=1) >= steps / 2
     kept[0] = True
     dropped = along[~kept]
     slack = 2 * float(np.einsum("ij,ij->j", dropped, dropped).max()) if len(dropped) else math.inf
-    codes = np.rint(along[kept] / np.float32(step))
+    codes = np.rint(along[kept] / steps[kept, None])
     size = len(pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)) * len(X) / len(probe)
     exponent = 0 if rotation.normalise else rotation.exponent
-    header = header_of(X) | {"step": math.ldexp(step, exponent)}
+    header = header_of(X) | {"step": math.ldexp(step, exponent), "quarters": quarters.tolist()}
     # Squares of such coordinates do not fit float32; the receiver decides what to do about them.
     header["dtype"] = "<f4" if abs(exponent) <= 60 else "<f8"
     return Encoding("rotated", header, (), loss.share, size, rotation, slack, kept)
-
-
-def _find_step(
-    groups: list[NDArray[np.float32]], neighbors: NeighborSample, metric: str, max_loss: float
-) -> tuple[float, Loss] | None:
-    """Return the largest step whose loss is allowed, to `_STEP_PRECISION`, by bisection.
-
-    None where even the finest is too coarse, as with one row that is much farther than float32 has
-    digits.
-    """
-
-    def measure(step: float) -> Loss:
-        inverse = np.float32(1 / step)
-        return neighbors.loss(lambda q: group_distances(np.rint(groups[q] * inverse), metric))
-
-    # Medians, as a few far rows would have the search begin far away.
-    length = float(np.median([np.sqrt(np.square(group[0]).sum()) for group in groups])) or 1.0
-    step, fine, coarse, found = length / 100, 0.0, math.inf, Loss(0.0, 0.0)
-    # At the coarsest all rows are equal, which loses something; so the search ends.
-    while fine == 0.0 or coarse > fine * _STEP_PRECISION:
-        loss = measure(step)
-        if loss.within(max_loss):
-            fine, found = step, loss
-        else:
-            coarse = step
-        if math.isinf(coarse):
-            step *= 2
-        elif fine == 0.0:
-            step /= 2
-            if step < length / _STEP_RANGE:
-                return None
-        else:
-            step = math.sqrt(fine * coarse)
-    return fine, found

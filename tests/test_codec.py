@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 
 from backends_remote import loss as losses
-from backends_remote import packing
+from backends_remote import packing, steps
 from backends_remote.codec import (
     CodecError,
     choose_encoding,
@@ -122,8 +122,8 @@ def test_expected_bytes_are_those_that_come(small_blocks):
 
 def test_sampled_loss_agrees_with_the_whole(monkeypatch):
     """With a third of the queries and a quarter of the rows as reference."""
-    monkeypatch.setattr(losses, "REFERENCE_ROWS", 750)
-    X = clusters(3_000, 16, seed=1)
+    monkeypatch.setattr(losses, "REFERENCE_ROWS", 500)
+    X = clusters(2_000, 16, seed=1)
     k = 60
     sample = losses.NeighborSample(X, k, "euclidean")
     assert sample.n_neighbors == 15
@@ -290,6 +290,23 @@ def test_a_row_too_far_for_float32_is_sent_exactly():
         choose_encoding(X, 30, codec="rotated")
 
 
+def test_clusters_apart_only_where_neighbours_agree_stay_apart():
+    """Neighbours never differ in the last column, so that its step is the coarsest."""
+    X = clusters(4_000, 24)
+    label = np.random.default_rng(1).integers(2, size=len(X))
+    X[:, -1] = 4 * label
+    _, Y = sent(X, "rotated")
+    assert true_loss(X[:1_500], Y[:1_500], 30) < 0.03
+
+
+def test_steps_follow_the_differences_between_neighbours():
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=(40, 3)) * [8, 1, 0] for _ in range(200)]
+    quarters = steps.quarters_of(groups)
+    assert abs(int(quarters[1] - quarters[0]) - 12) <= 1  # 8 times as coarse
+    assert 20 < quarters[2] <= packing.MAX_QUARTERS
+
+
 def test_one_far_row_does_not_break_the_others():
     X = clusters(2_000, 12)
     X[700] = 1e4
@@ -451,7 +468,7 @@ odd_values = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_hostile_input_is_refused_or_read(data):
     """Any mutation raises CodecError or gives a matrix within the limit; nothing else happens."""
@@ -485,7 +502,7 @@ def test_hostile_input_is_refused_or_read(data):
         assert size * result.dtype.itemsize <= limit
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=3), st.sampled_from(ENCODED))
 def test_noise_is_refused(noise, example):
     codec, header, _ = example

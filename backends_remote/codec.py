@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends_remote.decoding import decode
+from backends_remote.distances import ROTATABLE, is_measurable
 from backends_remote.encoding import (
     BLOCK_BYTES,
     LEAST_BLOCK_ROWS,
@@ -27,12 +28,7 @@ from backends_remote.encoding import (
     encode_blocks,
     header_of,
 )
-from backends_remote.loss import (
-    ROTATABLE,
-    NeighborSample,
-    is_measurable,
-    sample_rows,
-)
+from backends_remote.loss import NeighborSample, sample_rows
 from backends_remote.packing import ENTROPY, MATCHES, CodecError, axis_steps, pack_codes
 from backends_remote.rotation import fit_rotation
 from backends_remote.steps import find_step, quarters_of
@@ -56,7 +52,7 @@ LEAST_ROWS = 8
 #: A larger loss cannot be measured without bias, and is hardly wanted.
 MAX_LOSS = 0.25
 #: Bytes of X encoded per second on 2 cores; `benchmarks/codecs.py` on 768 features.
-ENCODE_RATES = {"raw": 2.0e9, "lossless": 5.0e8, "float16": 6.0e8, "rotated": 2.5e8}
+ENCODE_RATES = {"raw": 2.0e9, "lossless": 4.0e8, "float16": 5.0e8, "rotated": 3.0e8}
 #: Half precision holds up to 65,504; a scaled matrix has its largest value below 2**15.
 _HALF_EXPONENT = 15
 
@@ -146,8 +142,8 @@ def estimated_bytes(
 ) -> float:
     """Return a rough size of an encoded matrix for planning, before X was looked at.
 
-    Figures of `benchmarks/codecs.py`, in bits per value, rounded up: at a loss of 0.02, 3.6 on
-    wide matrices, up to 8.5 on narrow ones, whose axes all matter; halving the loss costs one bit.
+    Figures of `benchmarks/codecs.py`, in bits per value: at a loss of 0.02, 4.5 on wide
+    matrices, 9 on ten axes, which all matter; halving the loss costs one bit.
     """
     if is_sparse:
         kept = 2.0 if max_loss > 0 and metric in ROTATABLE else 0.8 * itemsize
@@ -158,7 +154,7 @@ def estimated_bytes(
         return n_values * exact
     if metric not in ROTATABLE:
         return n_values * (1.75 if is_measurable(metric, sparse=False) else exact)
-    bits = 3.6 + 5.0 * math.exp(-n_features / 60) + math.log2(0.02 / max_loss)
+    bits = 4.5 + 6.2 * math.exp(-n_features / 30) + math.log2(0.02 / max_loss)
     return n_values * min(exact, max(bits, 0.5) / 8)
 
 

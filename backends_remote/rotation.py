@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backends_remote.loss import EUCLIDEAN, sample_rows, unit_rows
+from backends_remote.distances import EUCLIDEAN, unit_rows
+from backends_remote.loss import sample_rows
 
 #: Rows from which the axes are found: 4 per feature, within these bounds. More change the bytes by
 #: less than 1 %.

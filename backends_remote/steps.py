@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from backends_remote.loss import Loss, NeighborSample, group_distances
+from backends_remote.distances import group_distances
+from backends_remote.loss import Loss, NeighborSample
 from backends_remote.packing import MAX_QUARTERS
 
 #: Differences are taken as at least this share of the mean one, so that steps differ by less than
@@ -24,7 +25,7 @@ from backends_remote.packing import MAX_QUARTERS
 _LEAST_DIFFERENCE = 1e-5
 #: Largest share of the squared distance of a neighbour by which two rows may move towards or away
 #: from each other, root mean square. The loss is measured among rows that are near; this keeps rows
-#: away that are far. On images and embeddings a loss of 0.02 moves them by a tenth of it.
+#: away that are far. At a loss of 0.02 it is no limit on any data of `benchmarks/codecs.py`.
 _MOST_MOVE = 1 / 16
 #: The step is searched to this factor; 0.03 bits per value.
 _PRECISION = 1.02
@@ -96,17 +97,14 @@ def find_step(
         else:
             step = math.sqrt(fine * coarse)
     largest = math.floor(4 * math.log2(math.sqrt(near) / 2 / fine)) if near > 0 else 0
-    return (
-        fine,
-        np.clip(quarters, -MAX_QUARTERS, max(-MAX_QUARTERS, min(largest, MAX_QUARTERS))),
-        found,
-    )
+    largest = max(-MAX_QUARTERS, min(largest, MAX_QUARTERS))
+    return fine, np.clip(quarters, -MAX_QUARTERS, largest), found
 
 
 def _near(groups: _Groups, n_neighbors: int) -> float:
-    """Return the squared distance of the farthest neighbour, for the densest quarter of queries."""
+    """Return the squared distance of the farthest neighbour, at the median query."""
     squares = []
     for group in groups:
         distances = np.square(group[1:] - group[0]).sum(axis=1, dtype=np.float64)
         squares.append(np.partition(distances, n_neighbors - 1)[n_neighbors - 1])
-    return float(np.quantile(squares, 0.25))
+    return float(np.median(squares))

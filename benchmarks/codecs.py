@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends_remote.codec import choose_encoding, decode, encode_blocks
-from backends_remote.loss import NeighborSample, group_distances, sample_rows, unit_rows
+from backends_remote.distances import group_distances, unit_rows
+from backends_remote.loss import NeighborSample, sample_rows
 from benchmarks import data, harness
 
 #: Neighbours per row: 3 × scikit-learn's default perplexity.

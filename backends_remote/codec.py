@@ -5,9 +5,9 @@ Candidates, of which the smallest that keeps enough neighbours is used:
 - ``"raw"``: X as it lies in memory, for a link faster than compression;
 - ``"lossless"``: bytes shuffled and compressed, bit for bit;
 - ``"float16"``: half precision, scaled by a power of two;
-- ``"rotated"``: principal axes quantised with one step, for dense X in the Euclidean and cosine
-  metrics. The receiver gets coordinates along these axes: other numbers and often fewer columns,
-  but the same distances.
+- ``"rotated"``: principal axes, each quantised with its own step, for dense X in the Euclidean and
+  cosine metrics. The receiver gets coordinates along these axes: other numbers and often fewer
+  columns, but the same distances.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends_remote.decoding import decode
-from backends_remote.encoding import BLOCK_BYTES, Encoding, encode_blocks, header_of
-from backends_remote.loss import (
-    ROTATABLE,
-    Loss,
-    NeighborSample,
-    group_distances,
-    is_measurable,
-    sample_rows,
+from backends_remote.distances import ROTATABLE, is_measurable
+from backends_remote.encoding import (
+    BLOCK_BYTES,
+    LEAST_BLOCK_ROWS,
+    Encoding,
+    encode_blocks,
+    header_of,
 )
-from backends_remote.packing import ENTROPY, MATCHES, CodecError, pack_codes
+from backends_remote.loss import NeighborSample, sample_rows
+from backends_remote.packing import ENTROPY, MATCHES, CodecError, axis_steps, pack_codes
 from backends_remote.rotation import fit_rotation
+from backends_remote.steps import find_step, quarters_of
 
 __all__ = [
     "CodecError",
@@ -51,13 +52,9 @@ LEAST_ROWS = 8
 #: A larger loss cannot be measured without bias, and is hardly wanted.
 MAX_LOSS = 0.25
 #: Bytes of X encoded per second on 2 cores; `benchmarks/codecs.py` on 768 features.
-ENCODE_RATES = {"raw": 2.0e9, "lossless": 5.0e8, "float16": 6.0e8, "rotated": 2.5e8}
+ENCODE_RATES = {"raw": 2.0e9, "lossless": 4.0e8, "float16": 5.0e8, "rotated": 3.0e8}
 #: Half precision holds up to 65,504; a scaled matrix has its largest value below 2**15.
 _HALF_EXPONENT = 15
-#: The step is searched to this factor; 0.03 bits per value.
-_STEP_PRECISION = 1.02
-#: And within this factor of the length of a row; float32 has 24 bits.
-_STEP_RANGE = 2.0**22
 
 
 def choose_encoding(
@@ -79,8 +76,8 @@ def choose_encoding(
     n_neighbors : int
         Neighbours per row that t-SNE uses, 3 × perplexity.
     max_loss : float, default=0.02
-        Largest share of them that may change on average, at most 0.25, with a margin of 1.6
-        standard errors for sampling. 0 sends X bit for bit.
+        Largest share of them that may change on average, at most 0.25, with a margin of
+        1.6 standard errors for sampling. 0 sends X bit for bit.
     metric : str, default="euclidean"
         In one whose loss cannot be measured, X is sent bit for bit.
     upload_bytes_per_second : float, optional
@@ -118,13 +115,14 @@ def choose_encoding(
         if rotated is None and codec == "rotated":
             raise ValueError(
                 f"No step keeps the loss of codec 'rotated' within max_loss={max_loss}: rows lie "
-                "too far apart for float32; use the codec 'lossless'."
+                "too far apart for float32, or are all equal; use the codec 'lossless'."
             )
         candidates = [*candidates, rotated] if rotated is not None else candidates
     best = min(candidates, key=lambda one: _seconds(one, n_bytes, rate)) if candidates else None
     if codec != "rotated":
         half = _half(X)
         if best is None or _seconds(half, n_bytes, rate) < _seconds(best, n_bytes, rate):
+            half = replace(half, header=half.header | {"unit": _half_unit(X)})
             measured = neighbors.loss_of(lambda rows: _through_half(rows, half.header["unit"]))
             if best is None or measured.within(max_loss):
                 best = replace(half, loss=measured.share)
@@ -144,8 +142,8 @@ def estimated_bytes(
 ) -> float:
     """Return a rough size of an encoded matrix for planning, before X was looked at.
 
-    Figures of `benchmarks/codecs.py`, in bits per value, rounded up: at a loss of 0.02, 3.6 on
-    wide matrices, up to 8.5 on narrow ones, whose axes all matter; halving the loss costs one bit.
+    Figures of `benchmarks/codecs.py`, in bits per value: at a loss of 0.02, 4.5 on wide
+    matrices, 9 on ten axes, which all matter; halving the loss costs one bit.
     """
     if is_sparse:
         kept = 2.0 if max_loss > 0 and metric in ROTATABLE else 0.8 * itemsize
@@ -156,7 +154,7 @@ def estimated_bytes(
         return n_values * exact
     if metric not in ROTATABLE:
         return n_values * (1.75 if is_measurable(metric, sparse=False) else exact)
-    bits = 3.6 + 5.0 * math.exp(-n_features / 60) + math.log2(0.02 / max_loss)
+    bits = 4.5 + 6.2 * math.exp(-n_features / 30) + math.log2(0.02 / max_loss)
     return n_values * min(exact, max(bits, 0.5) / 8)
 
 
@@ -217,7 +215,13 @@ def _lossless(X: Any) -> Encoding:
 
 
 def _half(X: Any) -> Encoding:
-    """Return half precision, scaled so that the largest value of X fits; its loss is not known."""
+    """Return half precision; its loss is not known, and its unit only that of a sample."""
+    unit = _half_unit(X[sample_rows(X.shape[0], LEAST_BLOCK_ROWS, seed=4)])
+    return _smallest(X, "float16", [(True, ENTROPY), (True, MATCHES)], {"unit": unit})
+
+
+def _half_unit(X: Any) -> float:
+    """Return the power of two by which X is divided so that its largest value fits."""
     values = X.data if hasattr(X, "indptr") else X
     rows = max(1, BLOCK_BYTES // (values.itemsize * math.prod(values.shape[1:])))
     blocks = (values[start : start + rows] for start in range(0, len(values), rows))
@@ -225,8 +229,7 @@ def _half(X: Any) -> Encoding:
     exponent = int(np.frexp(largest or 1.0)[1]) - _HALF_EXPONENT
     # Both the unit and its inverse must be numbers of X's own type.
     bound = 126 if X.dtype.itemsize == 4 else 1022
-    unit = math.ldexp(1.0, max(-bound, min(bound, exponent)))
-    return _smallest(X, "float16", [(True, ENTROPY), (True, MATCHES)], {"unit": unit})
+    return math.ldexp(1.0, max(-bound, min(bound, exponent)))
 
 
 def _through_half(rows: Any, unit: float) -> Any:
@@ -262,56 +265,22 @@ def _rotated(
     """Return the coarsest quantised axes that keep within ``max_loss``; None where none do."""
     rotation = fit_rotation(X, metric)
     groups = neighbors.groups(lambda rows: rotation.apply(rotation.prepare(rows)).T)
-    best = _find_step(groups, neighbors, metric, max_loss)
+    best = find_step(groups, quarters_of(groups), neighbors, max_loss)
     if best is None:
         return None
-    step, loss = best
+    step, quarters, loss = best
+    steps = axis_steps(step, quarters).astype(np.float32)
     row_bytes = X.shape[1] * X.itemsize
     probe = rotation.prepare(X[sample_rows(len(X), max(1, PROBE_BYTES // row_bytes), seed=4)])
     along = rotation.apply(probe)
-    kept = np.abs(along).max(axis=1) >= step / 2
+    kept = np.abs(along).max(axis=1) >= steps / 2
     kept[0] = True
     dropped = along[~kept]
     slack = 2 * float(np.einsum("ij,ij->j", dropped, dropped).max()) if len(dropped) else math.inf
-    codes = np.rint(along[kept] / np.float32(step))
+    codes = np.rint(along[kept] / steps[kept, None])
     size = len(pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)) * len(X) / len(probe)
     exponent = 0 if rotation.normalise else rotation.exponent
-    header = header_of(X) | {"step": math.ldexp(step, exponent)}
+    header = header_of(X) | {"step": math.ldexp(step, exponent), "quarters": quarters.tolist()}
     # Squares of such coordinates do not fit float32; the receiver decides what to do about them.
     header["dtype"] = "<f4" if abs(exponent) <= 60 else "<f8"
     return Encoding("rotated", header, (), loss.share, size, rotation, slack, kept)
-
-
-def _find_step(
-    groups: list[NDArray[np.float32]], neighbors: NeighborSample, metric: str, max_loss: float
-) -> tuple[float, Loss] | None:
-    """Return the largest step whose loss is allowed, to `_STEP_PRECISION`, by bisection.
-
-    None where even the finest is too coarse, as with one row that is much farther than float32 has
-    digits.
-    """
-
-    def measure(step: float) -> Loss:
-        inverse = np.float32(1 / step)
-        return neighbors.loss(lambda q: group_distances(np.rint(groups[q] * inverse), metric))
-
-    # Medians, as a few far rows would have the search begin far away.
-    length = float(np.median([np.sqrt(np.square(group[0]).sum()) for group in groups])) or 1.0
-    step, fine, coarse, found = length / 100, 0.0, math.inf, Loss(0.0, 0.0)
-    while fine == 0.0 or coarse > fine * _STEP_PRECISION:
-        loss = measure(step)
-        if loss.within(max_loss):
-            fine, found = step, loss
-        else:
-            coarse = step
-        if math.isinf(coarse):
-            step *= 2
-            if step > length * _STEP_RANGE:
-                break  # no step loses anything: all rows are equal
-        elif fine == 0.0:
-            step /= 2
-            if step < length / _STEP_RANGE:
-                return None
-        else:
-            step = math.sqrt(fine * coarse)
-    return fine, found

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from backends_remote.packing import (
+    MAX_QUARTERS,
     MAX_SHIFT,
     PLAIN,
     CodecError,
+    axis_steps,
     split,
     unpack_array,
     unpack_codes,
@@ -131,9 +133,7 @@ def _decode_dense(
 def _decode_rotated(
     header: Mapping[str, Any], blocks: Sequence[memoryview], layout: _Layout, max_bytes: int
 ) -> NDArray[Any]:
-    step = _positive(header, "step")
-    if not np.isfinite(layout.dtype.type(step)) or not layout.dtype.type(step) > 0:
-        raise CodecError(f"The step {step} does not fit {layout.dtype}; send the matrix again.")
+    steps = _steps(header, layout)
     used = np.zeros(min(layout.n_columns, min(map(len, blocks))), dtype=bool)
     if len(used) != layout.n_columns:
         raise CodecError("A block is too short for its table of columns; send it again.")
@@ -153,8 +153,29 @@ def _decode_rotated(
         codes = np.zeros((len(columns), len(rows)), dtype=np.float32)
         kinds = np.frombuffer(block[: layout.n_columns], dtype=np.uint8)
         unpack_codes(block, kinds, codes, columns)
-        np.multiply(codes.T, layout.dtype.type(step), out=rows)
+        np.multiply(codes.T, steps[columns], out=rows)
     return out
+
+
+def _steps(header: Mapping[str, Any], layout: _Layout) -> NDArray[Any]:
+    """Return the step of each column, in the type of the result."""
+    quarters = header.get("quarters")
+    if (
+        not isinstance(quarters, list | tuple)
+        or len(quarters) != layout.n_columns
+        or not all(type(value) is int and abs(value) <= MAX_QUARTERS for value in quarters)
+    ):
+        raise CodecError(
+            f"The header's quarters must be {layout.n_columns} whole numbers of at most "
+            f"{MAX_QUARTERS}; send the matrix again."
+        )
+    with np.errstate(over="ignore"):
+        steps = axis_steps(_positive(header, "step"), quarters).astype(layout.dtype)
+    if not (np.isfinite(steps).all() and (steps > 0).all()):
+        raise CodecError(
+            f"The step {header['step']} does not fit {layout.dtype}; send the matrix again."
+        )
+    return steps
 
 
 def _decode_sparse(

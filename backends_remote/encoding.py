@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends_remote.decoding import VERSION
-from backends_remote.packing import MAX_CODE, join, pack_array, pack_codes
+from backends_remote.packing import MAX_CODE, axis_steps, join, pack_array, pack_codes
 from backends_remote.rotation import Rotation
 
 #: Bytes of X in one block, and the fewest rows: a table of Huffman codes serves 128 KiB.
@@ -115,7 +115,8 @@ def _encode_dense(block: NDArray[Any], encoding: Encoding) -> bytes:
 def _pack_values(values: NDArray[Any], encoding: Encoding) -> list[bytes]:
     header = encoding.header
     if encoding.codec == "float16":
-        values = (values / values.dtype.type(header["unit"])).astype("<f2")
+        with np.errstate(over="ignore"):  # in a trial, whose unit is that of a sample
+            values = (values / values.dtype.type(header["unit"])).astype("<f2")
     else:
         values = values.astype(header["dtype"], copy=False)
     if encoding.codec == "raw":
@@ -129,17 +130,24 @@ def _encode_rotated(block: NDArray[Any], encoding: Encoding) -> bytes:
         raise ValueError("This encoding carries no rotation; use what choose_encoding returned.")
     exponent = 0 if rotation.normalise else rotation.exponent
     step = math.ldexp(encoding.header["step"], -exponent)
-    points = rotation.prepare(block)
-    codes = rotation.apply(points, kept, 1 / step)
-    if not kept.all():
-        # Rows unlike all in the sample may need axes that those did not.
-        whole = np.einsum("ij,ij->i", points, points)
-        inside = np.einsum("ij,ij->j", codes, codes) * np.float32(step) ** 2
-        if bool((whole - inside > encoding.slack + 1e-5 * whole).any()):
-            kept = np.ones_like(kept)
-            codes = rotation.apply(points, kept, 1 / step)
+    steps = axis_steps(step, encoding.header["quarters"])
+    scales = (1 / steps).astype(np.float32)
+    # Rows far beyond all in the sample can overflow; they are dealt with below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = rotation.prepare(block)
+        codes = rotation.apply(points, kept, scales)
+        if not kept.all():
+            # Rows unlike all in the sample may need axes that those did not.
+            whole = np.einsum("ij,ij->i", points, points)
+            inside = steps[kept] ** 2 @ codes**2
+            if not (whole - inside <= encoding.slack + 1e-5 * whole).all():
+                kept = np.ones_like(kept)
+                codes = rotation.apply(points, kept, scales)
     np.rint(codes, out=codes)
-    np.clip(codes, -MAX_CODE, MAX_CODE, out=codes)
+    if not -MAX_CODE <= codes.min() <= codes.max() <= MAX_CODE:
+        # A row that no sample foresaw, beyond what float32 can tell apart: it stays far away.
+        np.nan_to_num(codes, copy=False, posinf=MAX_CODE, neginf=-MAX_CODE)
+        np.clip(codes, -MAX_CODE, MAX_CODE, out=codes)
     return pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)
 
 

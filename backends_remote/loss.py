@@ -20,19 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Metrics whose distances a rotation keeps.
-EUCLIDEAN = frozenset({"euclidean", "l2", "sqeuclidean"})
-ROTATABLE = EUCLIDEAN | {"cosine"}
-#: Others that can be measured here, by SciPy's names for them.
-SCIPY_METRICS = {
-    "cityblock": "cityblock",
-    "manhattan": "cityblock",
-    "l1": "cityblock",
-    "chebyshev": "chebyshev",
-    "correlation": "correlation",
-    "canberra": "canberra",
-    "braycurtis": "braycurtis",
-}
+from backends_remote.distances import ROTATABLE, Search, group_distances, sparse_distances
 
 #: Rows that look for neighbours. At a loss of 0.02 the standard error is then about 0.001.
 QUERIES = 384
@@ -49,8 +37,8 @@ _GROUPS_AT_ONCE = 32
 #: Bytes of a block of reference rows in work.
 _BLOCK_BYTES = 16_000_000
 #: Standard errors added to a measured loss before it is compared with what is allowed: a bound that
-#: a normal variable keeps in 84 of 100 cases. At a loss of 0.02 it is about 0.001.
-MARGIN = 1.0
+#: a normal variable keeps in 95 of 100 cases. At a loss of 0.02 this is about 0.002.
+MARGIN = 1.645
 
 
 class Loss(NamedTuple):
@@ -62,13 +50,6 @@ class Loss(NamedTuple):
     def within(self, allowed: float) -> bool:
         """Tell whether the loss is allowed, with the margin for sampling noise."""
         return self.share + MARGIN * self.error <= allowed
-
-
-def is_measurable(metric: Any, *, sparse: bool) -> bool:
-    """Tell whether `NeighborSample` knows a metric."""
-    if not isinstance(metric, str):
-        return False
-    return metric in ROTATABLE or (metric in SCIPY_METRICS and not sparse)
 
 
 def sample_rows(n_samples: int, count: int, seed: int) -> NDArray[np.intp]:
@@ -112,7 +93,7 @@ class NeighborSample:
         self._reference = sample_rows(n, m, seed=0)
         m = len(self._reference)
         self.n_neighbors = max(1, min(round(n_neighbors * m / n), (m - 1) // 3))
-        self._ratio = max(1.0, n_neighbors / self.n_neighbors)
+        self._ratio = max(1.0, min(n_neighbors, n - 1) / self.n_neighbors)
         self._queries = self._reference[sample_rows(m, queries, seed=1)]
         self._candidates = [] if self._sparse else self._find_candidates()
         true = self._distances(lambda rows: rows)
@@ -142,7 +123,9 @@ class NeighborSample:
         changed = np.empty(len(self._queries))
         for q, farther in enumerate(self._farther):
             found = np.argpartition(distances(q), k - 1)[:k]
-            changed[q] = farther[found].sum() / k
+            # Where all candidates are as near as the true neighbours, as among many equal rows, no
+            # one can tell who would join them; nothing must rest on that.
+            changed[q] = farther[found].sum() / k if farther.any() else 1.0
         error = changed.std(ddof=1) / math.sqrt(len(changed)) if len(changed) > 1 else 0.0
         factor = _few_to_many(float(changed.mean()) * k, self._ratio)
         return Loss(factor * float(changed.mean()), factor * float(error))
@@ -161,7 +144,7 @@ class NeighborSample:
         """Return the function that gives the distances of query q to its candidates."""
         if self._sparse:  # few enough entries to keep; every other reference row is a candidate
             places = np.searchsorted(self._reference, self._queries)
-            table = _sparse_distances(transform(self._X[self._reference]), places, self.metric)
+            table = sparse_distances(transform(self._X[self._reference]), places, self.metric)
             return lambda q: np.asarray(table[:, q])
 
         def distances(q: int) -> NDArray[Any]:
@@ -181,7 +164,7 @@ class NeighborSample:
         count = min(len(reference) - 1, self.n_neighbors * 3 // 2 + 16)
         if count == len(reference) - 1:
             return [reference[reference != query] for query in queries]
-        to_queries = _Search(X, queries, self.metric)
+        to_queries = Search(X, queries, self.metric)
         rows = max(count + 1, _BLOCK_BYTES // (4 * max(X.shape[1], len(queries))))
         # A random block first: rows that follow one another can be unlike all others.
         rng = np.random.Generator(np.random.PCG64(2))
@@ -192,10 +175,13 @@ class NeighborSample:
             places = np.minimum(np.searchsorted(block, queries), len(block) - 1)
             itself = np.flatnonzero(block[places] == queries)
             near[places[itself], itself] = np.inf
+            place = min(count, len(block) - 1) - 1
             if bound is None:
-                place = min(count, len(block) - 1) - 1
                 bound = np.partition(near, place, axis=0)[place]
             row, query = np.nonzero(near <= bound)
+            if len(row) > 4 * count * len(queries):  # ties without end, as among equal rows
+                row = np.argpartition(near, place, axis=0)[: place + 1].ravel()
+                query = np.tile(np.arange(len(queries)), place + 1)
             hits.append((query, block[row], near[row, query]))
         query, row, distance = (np.concatenate(part) for part in zip(*hits, strict=True))
         order = np.lexsort((distance, query))
@@ -228,92 +214,3 @@ def _few_to_many(changed: float, ratio: float) -> float:
         return 1.0
     spread = float(np.interp(changed, _CROSSINGS, _SPREADS))
     return float(_crossings(np.array(spread * ratio)) / (ratio * changed))
-
-
-class _Search:
-    """Distances, or what orders alike, of blocks of rows to the queries, in float32 if it can."""
-
-    def __init__(self, X: Any, queries: NDArray[Any], metric: str) -> None:
-        self._X, self._metric = X, metric
-        self._middle, self._unit = np.zeros(X.shape[1]), 1.0
-        first = X[queries].astype(np.float64)
-        if metric in EUCLIDEAN:
-            self._middle = first.mean(axis=0)
-            self._unit = float(np.abs(first - self._middle).max()) or 1.0
-        # float32 where it neither over- nor underflows, for speed.
-        plain = 1e-9 < self._unit < 1e9 and np.abs(self._middle).max() < 1e9
-        self._type = X.dtype if plain else np.dtype(np.float64)
-        self._queries = self._prepare(X[queries])
-        if metric in ROTATABLE:
-            self._queries = -2 * self._queries
-
-    def _prepare(self, rows: NDArray[Any]) -> NDArray[Any]:
-        if self._metric not in ROTATABLE:
-            return rows.astype(np.float64)
-        if self._metric == "cosine":
-            return np.asarray(unit_rows(rows), dtype=np.float32)
-        with np.errstate(over="ignore"):
-            points = rows.astype(self._type, copy=False) - self._middle.astype(self._type)
-            if self._type == np.float64:
-                points /= self._unit
-        # Far outliers are no one's neighbours; their squares must only not overflow.
-        return np.asarray(np.clip(points.astype(np.float32, copy=False), -1e15, 1e15))
-
-    def __call__(self, block: NDArray[Any]) -> NDArray[Any]:
-        points = self._prepare(self._X[block])
-        if self._metric in ROTATABLE:
-            products = points @ self._queries.T
-            if self._metric != "cosine":  # there all are 1; rows of zeros are far from everything
-                products += np.einsum("ij,ij->i", points, points)[:, None]
-            return np.asarray(products)
-        from scipy.spatial.distance import cdist
-
-        return np.asarray(cdist(points, self._queries, SCIPY_METRICS[self._metric]))
-
-
-def unit_rows(points: NDArray[Any]) -> NDArray[Any]:
-    """Return rows of length 1, zeros where a row is zero; tiny and huge rows keep direction."""
-    norms = np.sqrt(np.einsum("ij,ij->i", points, points))
-    odd = ~((norms > 1e-15) & (norms < 1e15))
-    if odd.any():
-        points = points.copy()
-        rows = points[odd].astype(np.float64)
-        largest = np.abs(rows).max(axis=1, keepdims=True)
-        points[odd] = rows / np.where(largest > 0, largest, 1.0)
-        norms[odd] = np.sqrt(np.einsum("ij,ij->i", points[odd], points[odd]))
-    norms[norms == 0] = 1.0
-    return np.asarray(points / norms[:, None])
-
-
-def group_distances(group: NDArray[Any], metric: str) -> NDArray[Any]:
-    """Return the distances of the first row to the others, or what orders alike."""
-    if metric not in ROTATABLE:
-        from scipy.spatial.distance import cdist
-
-        return np.asarray(cdist(group[:1], group[1:], SCIPY_METRICS[metric])[0])
-    if metric == "cosine":
-        group = unit_rows(group)
-    differences = group[1:] - group[0]
-    if metric != "cosine" and differences.dtype == np.float64:
-        differences /= np.abs(differences).max() or 1.0  # squares of float64 overflow as well
-    result = np.einsum("ij,ij->i", differences, differences)
-    if metric == "cosine":  # rows of zeros are at distance 1 from all, as scikit-learn has it
-        empty: NDArray[np.bool_] = ~np.asarray(group.any(axis=1))
-        result[empty[1:] | empty[0]] = 2.0
-    return np.asarray(result)
-
-
-def _sparse_distances(rows: Any, queries: NDArray[Any], metric: str) -> NDArray[Any]:
-    """Return the distances of all rows to the queries, or what orders alike; inf to itself."""
-    rows = rows.astype(np.float64)
-    rows.data /= (np.abs(rows.data).max() if rows.nnz else 0.0) or 1.0
-    result = np.asarray(rows @ rows[queries].toarray().T)
-    squares = np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
-    if metric == "cosine":
-        norms = np.sqrt(np.where(squares > 0, squares, 1.0))
-        result /= -norms[:, None]  # the query's own norm changes no order
-    else:
-        result *= -2
-        result += squares[:, None]
-    result[queries, np.arange(len(queries))] = np.inf
-    return result

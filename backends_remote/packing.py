@@ -36,6 +36,8 @@ PACKED = {1: (1, 3, 5), 2: (2, 5, 3), 3: (7, 15, 2)}
 #: Kind 4 is one int8 per code; kind 4 + s has in addition s low bits per code, as bit planes. They
 #: are as good as random, so that nothing is lost by not coding them together with the rest.
 PLAIN = 4
+#: The step of an axis is that of the matrix times 2 to a quarter of a whole number up to this.
+MAX_QUARTERS = 80
 #: Most low bits of a code; codes stay below 2**30, where float32 has no finer values to offer.
 MAX_SHIFT = 23
 MAX_CODE = 2.0**30 - 64
@@ -189,6 +191,11 @@ def pack_codes(codes: NDArray[np.float32], axes: NDArray[np.intp], n_axes: int) 
     table = np.zeros(n_axes, dtype=np.uint8)
     table[axes] = kinds
     return table.tobytes() + join(frames)
+
+
+def axis_steps(step: float, quarters: Any) -> NDArray[np.float64]:
+    """Return the step of each axis."""
+    return step * 2.0 ** (np.asarray(quarters, dtype=np.float64) / 4)
 
 
 def unpack_codes(

@@ -1,8 +1,6 @@
 """Principal axes: a rotation after which the columns are few, or small, or both.
 
-Distances do not notice a rotation, but a quantiser does: with one step for all axes its error is
-the same everywhere, while the bytes follow the spread of each axis. That is the least number of
-bytes for a given error where rows are normally distributed ("reverse water-filling").
+Distances do not notice a rotation, but a quantiser does: its bytes follow the spread of each axis.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backends_remote.loss import EUCLIDEAN, sample_rows, unit_rows
+from backends_remote.distances import EUCLIDEAN, unit_rows
+from backends_remote.loss import sample_rows
 
 #: Rows from which the axes are found: 4 per feature, within these bounds. More change the bytes by
 #: less than 1 %.
@@ -67,16 +66,22 @@ class Rotation:
         return np.clip(points, -1e30, 1e30, out=points)
 
     def apply(
-        self, points: NDArray[np.float32], kept: NDArray[np.bool_] | None = None, scale: float = 1.0
+        self,
+        points: NDArray[np.float32],
+        kept: NDArray[np.bool_] | None = None,
+        scales: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Return prepared rows along the axes, times ``scale``: an axis a row, a point a column."""
+        """Return prepared rows along the axes kept: an axis a row, a point a column.
+
+        ``scales`` are factors of all axes.
+        """
         n_kept = self.n_axes if kept is None else int(kept.sum())
         out = np.empty((n_kept, len(points)), dtype=np.float32)
         used = 0
         for first, axes in self.parts:
-            chosen = axes if kept is None else axes[kept[first : first + len(axes)]]
-            if scale != 1.0:
-                chosen = chosen * np.float32(scale)
+            here = slice(first, first + len(axes))
+            chosen = axes if scales is None else axes * scales[here, None]
+            chosen = chosen if kept is None else chosen[kept[here]]
             features = points[:, first : first + len(axes)]
             np.matmul(chosen, features.T, out=out[used : used + len(chosen)])
             used += len(chosen)

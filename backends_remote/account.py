@@ -22,7 +22,12 @@ from backends_remote.deployment import (
 )
 from backends_remote.failures import before_work
 from tsne_backends import __version__
-from tsne_backends.errors import BackendError, BackendUnavailableError, NotDeployedError, VersionMismatchError
+from tsne_backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    NotDeployedError,
+    VersionMismatchError,
+)
 
 #: Bytes sent to measure the upload rate: a second at 20 Mbit/s.
 PROBE_BYTES = 2_500_000

@@ -32,12 +32,11 @@ from tsne_backends.transfer import GPUS, Gpu
 
 #: The provider ends a run only where it takes this many times what is expected, and so long more.
 TIMEOUT_FACTOR, TIMEOUT_MARGIN_SECONDS = 4.0, 300.0
-#: Bytes of X encoded per second by two threads; see ``benchmarks/codecs.py``.
+#: Bytes of X encoded per second by two threads, choosing the step included; see
+#: ``benchmarks/codecs.py`` at 768 features.
 ENCODE_BYTES_PER_SECOND = 150e6
 #: What the extra "modal" installs.
 PACKAGES = ("modal", "zstandard")
-#: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
-USABLE_MEMORY = 0.9
 
 
 def _refuse_metric(problem: Problem) -> str | None:
@@ -105,8 +104,8 @@ class ModalBackend(Backend):
             "transfer_loss": Option(
                 0.02,
                 "largest share of neighbours that sending X smaller may change; 0 is bit-exact",
-                lambda value: type(value) in (int, float) and 0 <= value < 1,
-                "a number from 0 to below 1",
+                lambda value: type(value) in (int, float) and 0 <= value <= 0.25,
+                "a number from 0 to 0.25",
             ),
             "codec": Option(
                 None,
@@ -145,6 +144,13 @@ class ModalBackend(Backend):
                 "`serverless-tsne doctor` if you deployed it from elsewhere.",
             )
         return Verdict(True, f'The service "{known}" is deployed in your Modal account.')
+
+    def can_run(self, problem: Problem) -> Verdict:
+        """Say whether the service computes ``problem``, and whether X can be sent as asked."""
+        verdict = super().can_run(problem)
+        if verdict.ok and (refusal := self._refuse_codec(problem)):
+            return Verdict(False, refusal)
+        return verdict
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
         """Predict the offer that would be quickest."""
@@ -186,6 +192,18 @@ class ModalBackend(Backend):
             max_seconds=_seconds_paid_for(run.max_cost, gpu, rented),
         )
         return Session(problem, X, run, terms).embed()
+
+    def _refuse_codec(self, problem: Problem) -> str | None:
+        """Return why the codec asked for cannot send this X."""
+        if self.option(problem, "codec") != "rotated":
+            return None
+        exact = self.option(problem, "transfer_loss") == 0
+        if problem.is_sparse or exact or problem.metric not in ("euclidean", "l2", "cosine"):
+            return (
+                'The codec "rotated" needs dense X, a Euclidean or cosine metric and a '
+                'transfer_loss above 0; pass codec="lossless", or none.'
+            )
+        return None
 
     def _offer(self, problem: Problem, gpu: Gpu, machine: Machine) -> Offer:
         n_bytes, encode_seconds = self._encoded(problem, machine)
@@ -249,16 +267,16 @@ def _known_service() -> str | None:
 
 def _does_not_fit(problem: Problem, gpu: Gpu) -> str:
     """Return why a problem is too large for a kind of GPU, and which would take it."""
-    needed = transfer.gpu_bytes(problem)
-    if needed <= USABLE_MEMORY * gpu.memory_bytes:
+    needed, share = transfer.gpu_bytes(problem), transfer.USABLE_MEMORY
+    if needed <= share * gpu.memory_bytes:
         return ""
-    larger = [one for one in GPUS.values() if needed <= USABLE_MEMORY * one.memory_bytes]
+    larger = [one for one in GPUS.values() if needed <= share * one.memory_bytes]
     advice = (
         f"{larger[0].name} would take it, at {dollars(larger[0].usd_per_hour)} an hour."
         if larger
         else "no GPU on offer would take it; use fewer rows."
     )
-    rows = int(problem.n_samples * USABLE_MEMORY * gpu.memory_bytes / needed)
+    rows = int(problem.n_samples * share * gpu.memory_bytes / needed)
     return (
         f"It needs about {size(needed)}, and a {gpu.name} has {size(gpu.memory_bytes)}, enough for "
         f"{rows:,} such rows; {advice}"

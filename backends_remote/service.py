@@ -34,9 +34,11 @@ from tsne_backends.errors import (
     UnsupportedProblemError,
 )
 from tsne_backends.machine import find_gpus, thread_count
+from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Run
+from tsne_backends.transfer import USABLE_MEMORY, gpu_bytes
 
 #: Largest X after decoding, in bytes: what fits the largest GPU.
 MAX_DATA_BYTES = 64 << 30
@@ -118,7 +120,8 @@ class Service:
         """
         if self._place is not None:
             self._place.expire()
-        return wire.pack("answer", {"status": "awake", **self._identity()})
+        engine = next((name for name in self._engines if _unusable(name) == ""), "")
+        return wire.pack("answer", {"status": "awake", **self._identity(), "engine": engine})
 
     def embed(self, request: bytes, data: bytes) -> bytes:
         """Compute one map.
@@ -169,7 +172,10 @@ class Service:
             callbacks=[_deadline(header.get("max_seconds"))],
             memory=cast(joblib.Memory, graphs),
         )
-        embedding = engine.embed(problem, X, run)
+        try:
+            embedding = engine.embed(problem, X, run)
+        except MemoryError as error:
+            raise RefusalError("memory", self._too_large(problem)) from error
         check_finite(embedding, engine.name, problem)
         self._kept.trim()
         return self._done(engine, embedding, {**seconds, **run.timings})
@@ -259,21 +265,27 @@ class Service:
             )
 
     def _engine(self, problem: Problem) -> Backend:
-        reasons = []
-        for name in self._engines:
-            if name not in list_backends():
-                reasons.append(f'There is no backend "{name}" in this version.')
-                continue
-            engine = load_backend(name)
-            verdict = engine.available()
-            if not verdict.ok:
-                reasons.append(f"{name}: {verdict.reason}")
-                continue
-            able = engine.can_run(problem)
-            if not able.ok:
-                raise RefusalError("unsupported", able.reason)
-            return engine
-        raise RefusalError("no engine", "The container has no engine. " + " ".join(reasons))
+        reasons = {name: _unusable(name) for name in self._engines}
+        usable = [name for name, reason in reasons.items() if not reason]
+        if not usable:
+            sentences = " ".join(reasons.values())
+            raise RefusalError("no engine", f"The container has no engine. {sentences}")
+        engine = load_backend(usable[0])
+        able = engine.can_run(problem)
+        if not able.ok:
+            raise RefusalError("unsupported", able.reason)
+        return engine
+
+    def _too_large(self, problem: Problem) -> str:
+        """Return what did not fit, and how many rows would."""
+        needed, there = gpu_bytes(problem), self._identity()["gpu_bytes"]
+        if not there:
+            return "Memory ran out in the container; use fewer rows."
+        rows = int(problem.n_samples * min(1.0, USABLE_MEMORY * there / needed) / 1.25)
+        return (
+            f"The GPU's memory of {size(there)} ran out, of which this problem needs about "
+            f"{size(needed)}; about {rows:,} rows fit, or a larger GPU."
+        )
 
     def _done(self, engine: Backend, embedding: Embedding, seconds: Mapping[str, float]) -> bytes:
         coordinates = np.ascontiguousarray(embedding.coordinates, dtype="<f4")
@@ -301,6 +313,14 @@ class Service:
             "gpu_bytes": float(gpus[0].memory_bytes) if gpus else 0.0,
             "container": os.environ.get("MODAL_TASK_ID", f"process {os.getpid()}"),
         }
+
+
+def _unusable(name: str) -> str:
+    """Return why an engine cannot be used here; empty where it can."""
+    if name not in list_backends():
+        return f'There is no backend "{name}" in this version.'
+    verdict = load_backend(name).available()
+    return "" if verdict.ok else f"{name}: {verdict.reason}"
 
 
 def _are_there(files: list[Path], sizes: list[int]) -> bool:

@@ -187,6 +187,11 @@ class Session:
                 f"The service is of version {version!s:.20}, but this client is of {__version__}; "
                 "run `serverless-tsne deploy`, so that both are the same."
             )
+        if head.header.get("engine") == "":
+            raise GpuUnavailableError(
+                "The container has no engine to make a map with: this version of the package has "
+                "no GPU engine, or its image lacks it. Use a local backend."
+            )
         self._run.note(f"a container is awake ({head.header.get('gpu') or 'no GPU'})")
 
     def _ask(self, sent: journal.Sent, frame: bytes) -> Embedding | None:

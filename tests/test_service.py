@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 import tracemalloc
 
@@ -10,12 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backends_remote import service as service_module
 from backends_remote import wire
 from backends_remote.codec import choose_encoding, encode_blocks
+from backends_remote.failures import refusal
 from backends_remote.kept import KeptData
 from backends_remote.request import FIELDS, parameters_of
 from backends_remote.service import MAX_REQUEST_BYTES, Place, Service
-from tsne_backends import Problem, __version__
+from tsne_backends import Problem, __version__, register_backend
+from tsne_backends.backends.opentsne import OpenTSNEBackend
+from tsne_backends.errors import GpuMemoryError, RemoteError
+from tsne_backends.machine import LocalGpu
+from tsne_backends.registry import unregister_backend
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +169,35 @@ def test_values_that_are_not_finite_are_refused(service, X):
     broken[3, 5] = np.nan
     data = framed(broken, codec="raw")
     assert "NaN" in refused(service.embed(asked(data), data), "unsupported")
+
+
+class Greedy(OpenTSNEBackend):
+    name = "greedy"
+
+    def embed(self, problem, X, run):
+        raise MemoryError("std::bad_alloc")
+
+
+def test_memory_that_runs_out_is_told_with_the_size_that_fits(X, monkeypatch):
+    register_backend("greedy", Greedy)
+    try:
+        data = framed(X)
+        words = refused(Service(("greedy",)).embed(asked(data), data), "memory")
+        assert "fewer rows" in words
+        tiny = LocalGpu("Tesla T4", 1e5, "580.0")
+        monkeypatch.setattr(service_module, "find_gpus", lambda: ([tiny], ""))
+        words = refused(Service(("greedy",)).embed(asked(data), data), "memory")
+        assert re.search(r"about \d+ rows fit", words)
+    finally:
+        unregister_backend("greedy")
+    error = refusal({"error": "memory", "message": words})
+    assert isinstance(error, GpuMemoryError)
+    assert "rows fit" in str(error)
+
+
+def test_an_answer_without_sense_is_still_an_error():
+    assert "did not say why" in str(refusal({}))
+    assert isinstance(refusal({"error": ["odd"], "message": 5}), RemoteError)
 
 
 @pytest.mark.parametrize("digest", ["../../etc", "A" * 64, 5, None, "0" * 63])

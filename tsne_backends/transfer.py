@@ -79,6 +79,9 @@ GPU_NEIGHBOUR_SHARE = 0.5
 #: Bytes on the GPU per neighbour: graph, affinities and their transpose.
 GPU_ENTRY_BYTES = 36.0
 
+#: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
+USABLE_MEMORY = 0.9
+
 #: A map is sent back as float32.
 MAP_ENTRY_BYTES = 4
 

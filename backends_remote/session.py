@@ -205,8 +205,10 @@ class Session:
                 "max_seconds": self._terms.max_seconds,
             },
         )
-        self._run.transfer.update(codec=sent.codec, loss=sent.loss)
-        self._run.transfer["n_bytes"] = int(self._run.n_bytes.get("upload", len(frame)))
+        if frame:
+            self._run.n_bytes["upload"] = len(frame)
+        n_bytes = int(self._run.n_bytes.get("upload", 0))
+        self._run.transfer.update(codec=sent.codec, loss=sent.loss, n_bytes=n_bytes)
         for tries_left in reversed(range(1 + PREEMPTION_TRIES)):
             job = self._submit(request, frame)
             try:
@@ -224,8 +226,10 @@ class Session:
         raise AssertionError("unreachable")
 
     def _submit(self, request: bytes, frame: bytes) -> journal.Job:
+        with self._run.phase("upload" if frame else "start"):
+            job_id = self._client.submit(request, frame)
         job = journal.Job(
-            id=self._client.submit(request, frame),
+            id=job_id,
             key=self._job_key() if self._problem.repeatable else "",
             gpu=self._terms.gpu,
             n_samples=self._problem.n_samples,

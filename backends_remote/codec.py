@@ -24,6 +24,7 @@ from backends_remote.distances import ROTATABLE, is_measurable
 from backends_remote.encoding import (
     BLOCK_BYTES,
     LEAST_BLOCK_ROWS,
+    PLAIN_BLOCK_BYTES,
     Encoding,
     encode_blocks,
     header_of,
@@ -223,7 +224,7 @@ def _half(X: Any) -> Encoding:
 def _half_unit(X: Any) -> float:
     """Return the power of two by which X is divided so that its largest value fits."""
     values = X.data if hasattr(X, "indptr") else X
-    rows = max(1, BLOCK_BYTES // (values.itemsize * math.prod(values.shape[1:])))
+    rows = max(1, PLAIN_BLOCK_BYTES // (values.itemsize * math.prod(values.shape[1:])))
     blocks = (values[start : start + rows] for start in range(0, len(values), rows))
     largest = max((max(float(b.max()), -float(b.min())) for b in blocks), default=0.0)
     exponent = int(np.frexp(largest or 1.0)[1]) - _HALF_EXPONENT
@@ -280,7 +281,8 @@ def _rotated(
     codes = np.rint(along[kept] / steps[kept, None])
     size = len(pack_codes(codes, np.flatnonzero(kept), rotation.n_axes)) * len(X) / len(probe)
     exponent = 0 if rotation.normalise else rotation.exponent
-    header = header_of(X) | {"step": math.ldexp(step, exponent), "quarters": quarters.tolist()}
+    header = header_of(X, BLOCK_BYTES)
+    header |= {"step": math.ldexp(step, exponent), "quarters": quarters.tolist()}
     # Squares of such coordinates do not fit float32; the receiver decides what to do about them.
     header["dtype"] = "<f4" if abs(exponent) <= 60 else "<f8"
     return Encoding("rotated", header, (), loss.share, size, rotation, slack, kept)

@@ -19,8 +19,11 @@ from backends_remote.decoding import VERSION
 from backends_remote.packing import MAX_CODE, axis_steps, join, pack_array, pack_codes
 from backends_remote.rotation import Rotation
 
-#: Bytes of X in one block, and the fewest rows: a table of Huffman codes serves 128 KiB.
+#: Bytes of X in one block of quantised axes, and the fewest rows: a table of Huffman codes serves
+#: 128 KiB, and each axis has a table of its own only where there are enough rows.
 BLOCK_BYTES, LEAST_BLOCK_ROWS = 32_000_000, 1_024
+#: And of the other codecs, to which it makes no difference; smaller blocks take less memory.
+PLAIN_BLOCK_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ def encode_blocks(X: Any, encoding: Encoding, *, n_threads: int = 2) -> Iterator
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def header_of(X: Any) -> dict[str, Any]:
-    """Return what every codec says of a matrix."""
+def header_of(X: Any, block_bytes: int | None = None) -> dict[str, Any]:
+    """Return what every codec says of a matrix, in blocks of some bytes of it."""
+    block_bytes = block_bytes or PLAIN_BLOCK_BYTES
     header: dict[str, Any] = {
         "version": VERSION,
         "shape": [int(X.shape[0]), int(X.shape[1])],
@@ -93,10 +97,10 @@ def header_of(X: Any) -> dict[str, Any]:
         wide = max(int(X.nnz), *header["shape"]) > np.iinfo(np.int32).max
         header["index"] = "<i8" if wide else "<i4"
         header["nnz"] = int(X.nnz)
-        header["chunk"] = max(1, min(int(X.nnz), BLOCK_BYTES // (X.dtype.itemsize + 4)))
+        header["chunk"] = max(1, min(int(X.nnz), block_bytes // (X.dtype.itemsize + 4)))
     else:
         row_bytes = X.shape[1] * X.dtype.itemsize
-        header["block_rows"] = min(len(X), max(BLOCK_BYTES // row_bytes, LEAST_BLOCK_ROWS))
+        header["block_rows"] = min(len(X), max(block_bytes // row_bytes, LEAST_BLOCK_ROWS))
     return header
 
 

@@ -243,9 +243,9 @@ class Service:
                 return None
         head = wire.read_head(files[0].read_bytes(), "data")
         blocks: list[memoryview] = []
-        # Mapped, not read: the pages of a part go when they are decoded and memory is short.
+        # Read, not mapped: Modal refuses to refresh a volume on which files are open.
         for file in files[1:]:
-            view = np.memmap(file, np.uint8, mode="r").data
+            view = memoryview(file.read_bytes())
             while len(view):
                 if len(blocks) == len(head.lengths):
                     raise DamagedFrameError("The parts on the volume hold more than was declared.")

@@ -40,6 +40,15 @@ def test_deploy_says_what_there_is_and_what_it_costs(cloud, run):
     assert journal.deployment().version
 
 
+def test_modals_own_command_deploys_as_well(cloud, run):
+    run("undeploy")
+    command = [sys.executable, "-m", "modal", "deploy", "-m", "backends_remote.modal_app"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert run("doctor").exit_code == 0
+    assert journal.deployment().app == "serverless-tsne"
+
+
 def test_undeploy_and_deploy_again(cloud, run):
     assert "Removed the service" in run("undeploy").output
     assert journal.deployment() is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def large(monkeypatch):
     """Make small frames travel by volume, in several parts."""
     monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
     monkeypatch.setattr(outbox, "PART_BYTES", 30_000)
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "PLAIN_BLOCK_BYTES", 20_000)
     monkeypatch.setattr(encoding, "LEAST_BLOCK_ROWS", 1)
     return load("patches48", 1000, seed=np.random.default_rng().integers(10**6))
 
@@ -164,7 +165,9 @@ def test_metrics_travel(cloud, X, metric):
 
 def test_it_works_inside_a_running_event_loop(cloud, X):
     async def notebook():
-        return remote().fit_transform(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Modal warns of blocking calls in a loop
+            return remote().fit_transform(X)
 
     assert asyncio.run(notebook()).shape == (300, 2)
 

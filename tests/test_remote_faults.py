@@ -360,6 +360,47 @@ def test_a_silent_network_fails_soon(cloud, X, monkeypatch):
         remote().fit(X)
 
 
+@pytest.mark.parametrize("procedure", ["FunctionMap", "VolumeGetOrCreate"])
+def test_a_server_that_never_answers(cloud, X, monkeypatch, procedure):
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(client, "SLOWEST_UPLOAD", 1e9)
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    cloud.faults.stalled = {procedure}
+    with pytest.raises(ServiceUnreachableError, match="did not answer within"):
+        remote().fit(X)
+
+
+def test_a_poll_that_never_answers_is_made_again(cloud, X, monkeypatch):
+    remote().fit(X)
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
+    cloud.faults.stalled = {"FunctionGetOutputs"}
+    threading.Timer(2.0, cloud.faults.stalled.clear).start()
+    assert np.isfinite(remote(seed=1).fit_transform(X)).all()
+
+
+@pytest.mark.parametrize("token", [{}, {"MODAL_TOKEN_ID": "ak-half"}])
+def test_no_or_half_a_token(cloud, X, tmp_path, token):
+    """In a process of its own, because Modal's library remembers a token it was given."""
+    np.save(tmp_path / "X.npy", X)
+    (tmp_path / "modal.toml").write_text("")
+    environment = {**os.environ, **cloud.environment(), **token}
+    environment["MODAL_CONFIG_PATH"] = str(tmp_path / "modal.toml")
+    del environment["MODAL_TOKEN_SECRET"]
+    if not token:
+        del environment["MODAL_TOKEN_ID"]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "X.npy"), "250"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "NotLoggedInError" in done.stderr
+    assert "modal setup" in done.stderr
+
+
 def test_a_connection_that_stays_lost(cloud, X, monkeypatch):
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(client, "RETRY_SECONDS", 0.2)

@@ -32,9 +32,10 @@ from tsne_backends.transfer import GPUS, Gpu
 
 #: The provider ends a run only where it takes this many times what is expected, and so long more.
 TIMEOUT_FACTOR, TIMEOUT_MARGIN_SECONDS = 4.0, 300.0
-#: Bytes of X encoded per second by two threads, choosing the step included; see
-#: ``benchmarks/codecs.py`` at 768 features.
-ENCODE_BYTES_PER_SECOND = 150e6
+#: Bytes of X encoded per second by two threads, and the seconds to choose the encoding before that,
+#: at once and per feature; ``benchmarks/codecs.py`` at 10 to 768 features.
+ENCODE_BYTES_PER_SECOND = 300e6
+CHOOSE_SECONDS, CHOOSE_FEATURE_SECONDS = 0.12, 1.2e-3
 #: What the extra "modal" installs.
 PACKAGES = ("modal", "zstandard")
 
@@ -237,6 +238,7 @@ class ModalBackend(Backend):
             nnz=problem.n_bytes // 8 if problem.is_sparse else 0,
         )
         seconds = raw / (ENCODE_BYTES_PER_SECOND * machine.parallel(problem.n_threads) / 2)
+        seconds += CHOOSE_SECONDS + CHOOSE_FEATURE_SECONDS * min(problem.n_features, 1000)
         rate = machine.link.upload_bytes_per_second
         return (raw, 0.0) if raw / rate <= seconds + small / rate else (small, seconds)
 

@@ -58,27 +58,39 @@ class Stats:
 T = TypeVar("T")
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def _within(
+    seconds: float, work: Callable[[], T], undo: Callable[[T], object] = lambda _: None
+) -> T:
     """Return what ``work`` returns, or raise `ServiceUnreachableError` when its time is up.
 
     Modal's library waits without limit in some cases, as for an upload whose connection was reset,
     and warns of blocking calls where an event loop runs, as in notebooks. A thread of its own,
-    which nobody waits for when the process ends, answers both.
+    which nobody waits for when the process ends, answers both. Where the caller left early, by
+    Ctrl-C or for lack of time, ``undo`` is called with what ``work`` returned after all.
     """
     future: Future[T] = Future()
+    left = threading.Event()
 
     def do() -> None:
         try:
-            future.set_result(work())
+            result = work()
+            future.set_result(result)
+            if left.is_set():
+                undo(result)
         except BaseException as error:  # whatever it is, it belongs to the caller
-            future.set_exception(error)
+            if not future.done():
+                future.set_exception(error)
 
     threading.Thread(target=do, name="serverless-tsne-call", daemon=True).start()
     try:
         return future.result(timeout=seconds)
+    except KeyboardInterrupt:
+        left.set()
+        raise
     except TimeoutError:
         if future.done():  # raised by the work itself
             raise
+        left.set()
         raise ServiceUnreachableError(
             f"Modal did not answer within {seconds:.0f} s. Check the network, or go on with a "
             "local backend."
@@ -125,13 +137,13 @@ class Client:
     def wake(self) -> str:
         """Ask for a container, and return the id of the call that it will answer."""
         with before_work():
-            return _within(CALL_SECONDS, lambda: str(self._service.wake.spawn().object_id))
+            return _within(CALL_SECONDS, self._spawn(self._service.wake), _end_call)
 
     def submit(self, request: bytes, data: bytes) -> str:
         """Ask for a map, and return the id of the job."""
         seconds = CALL_SECONDS + len(data) / SLOWEST_UPLOAD
         with before_work():
-            return _within(seconds, lambda: str(self._service.embed.spawn(request, data).object_id))
+            return _within(seconds, self._spawn(self._service.embed, request, data), _end_call)
 
     def stats(self) -> Stats:
         """Return how many containers there are, and how many inputs wait for one."""
@@ -140,6 +152,9 @@ class Client:
         # Older clients of Modal have another name for the same number.
         containers = getattr(found, "num_total_runners", getattr(found, "num_total_tasks", 0))
         return Stats(int(containers), int(found.backlog))
+
+    def _spawn(self, method: Any, *arguments: bytes) -> Callable[[], str]:
+        return lambda: str(method.spawn(*arguments).object_id)
 
     def _look_up(self) -> Any:
         import modal
@@ -268,18 +283,18 @@ def cancel(job_id: str) -> None:
     NotLoggedInError, ServiceUnreachableError, ResultExpiredError
         It could not be cancelled.
     """
-
-    def end() -> None:
-        import modal
-
-        modal.FunctionCall.from_id(job_id).cancel(terminate_containers=False)
-
     check_reachable()
     try:
         with while_waiting(job_id):
-            _within(CALL_SECONDS, end)
+            _within(CALL_SECONDS, lambda: _end_call(job_id))
     except PollingInterruptedError as error:
         raise ServiceUnreachableError(f"Job {job_id} could not be cancelled: {error}") from error
+
+
+def _end_call(call_id: str) -> None:
+    import modal
+
+    modal.FunctionCall.from_id(call_id).cancel(terminate_containers=False)
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,6 @@ class Sent:
     codec : str
     loss : float
         Measured share of neighbours that the encoding changes.
-    n_features : int
-        Features after encoding.
     used_at : float
         Seconds since 1970.
     """

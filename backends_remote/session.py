@@ -24,9 +24,13 @@ from tsne_backends import __version__
 from tsne_backends.backend import Embedding
 from tsne_backends.errors import (
     BackendError,
+    ContainerCrashedError,
     GpuUnavailableError,
+    JobCancelledError,
     NotDeployedError,
     RemoteError,
+    ResultExpiredError,
+    ServiceUnreachableError,
     VersionMismatchError,
 )
 from tsne_backends.problem import Problem
@@ -35,6 +39,14 @@ from tsne_backends.transfer import IDLE_SECONDS
 
 #: Seconds to wait for a machine of the kind asked for, its start included.
 START_PATIENCE_SECONDS = 300.0
+#: Ends of an earlier job after which the same map is simply asked for again.
+_ENDED = (
+    ContainerCrashedError,
+    JobCancelledError,
+    ResultExpiredError,
+    PreemptedError,
+    DataNeededError,
+)
 #: How often a job is sent again whose machine the provider took away.
 PREEMPTION_TRIES = 2
 
@@ -81,6 +93,8 @@ class Session:
         self._run = run
         self._terms = terms
         self._client = Client(terms.gpu, terms.timeout_seconds)
+        self._data_key = ""
+        self._is_awake = False
 
     def embed(self) -> Embedding:
         """Return the map.
@@ -105,7 +119,7 @@ class Session:
             )
         if self._problem.repeatable and (job := journal.running_job(self._job_key())) is not None:
             self._run.note(f"job {job.id} makes the same map already; waiting for it")
-            with suppress(RemoteError, PreemptedError):
+            with suppress(*_ENDED):
                 return self._finish(job)
         sent = journal.sent_before(self._data_key)
         if sent is not None and _may_be_there(sent):
@@ -124,7 +138,7 @@ class Session:
 
     def _job_key(self) -> str:
         """Return a digest of all that the map depends on."""
-        values = [__version__, self._data_key, self._terms.gpu, parameters_of(self._problem)]
+        values = [__version__, self._data_key, parameters_of(self._problem)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def _send_and_ask(self) -> Embedding:
@@ -159,8 +173,9 @@ class Session:
                 )
                 embedding = self._ask(sent, parcel.frame)
         except BaseException:
-            with suppress(BackendError, TimeoutError):
-                client.cancel(wake_id)
+            if not self._is_awake:
+                with suppress(BackendError):
+                    client.cancel(wake_id)
             raise
         if embedding is None:
             raise RemoteError(
@@ -180,6 +195,7 @@ class Session:
                 if not tries_left:
                     raise _taken_away(error) from error
                 wake_id = self._client.wake()
+        self._is_awake = True
         head, _ = wire.unpack(answer, "answer")
         version = head.header.get("version")
         if version != __version__:
@@ -250,7 +266,7 @@ class Session:
             interrupted(job)
             raise
         except GpuUnavailableError:
-            with suppress(BackendError, TimeoutError):
+            with suppress(BackendError):
                 client.cancel(job.id)
             journal.record_job(replace(job, state="cancelled"))
             raise
@@ -261,8 +277,12 @@ class Session:
         journal.record_job(replace(job, state="done"))
         for name, value in seconds.items():
             self._add(name, value)
-        self._add("download", max(0.0, time.perf_counter() - began - sum(seconds.values())))
-        self._run.n_bytes["download"] = len(answer)
+        rest = max(0.0, time.perf_counter() - began - sum(seconds.values()))
+        if self._is_awake:
+            self._add("download", rest)
+            self._run.n_bytes["download"] = len(answer)
+        else:  # most of it may have been a container's start, which tells nothing of the line
+            self._add("start", rest)
         self._run.report(embedding.n_iter, embedding.kl_divergence, embedding.coordinates)
         details = {**embedding.details, **self._run.transfer, "job": job.id}
         return replace(embedding, details=details)
@@ -274,7 +294,11 @@ class Session:
         def watch() -> None:
             if time.monotonic() - began < START_PATIENCE_SECONDS:
                 return
-            if not self._client.stats().n_containers:
+            try:
+                n_containers = self._client.stats().n_containers
+            except ServiceUnreachableError:
+                return  # the next poll will find that the connection is lost, and wait for it
+            if not n_containers:
                 raise GpuUnavailableError(
                     f"No machine with a GPU of kind {self._terms.gpu} became free within "
                     f'{START_PATIENCE_SECONDS:.0f} s. Choose another "gpu" in backend_options.'

@@ -370,6 +370,28 @@ def test_a_server_that_never_answers(cloud, X, monkeypatch, procedure):
         remote().fit(X)
 
 
+def test_a_job_that_was_submitted_too_late_is_ended(cloud, X, monkeypatch):
+    """Its caller has gone, so nobody would fetch its map."""
+    remote().fit(X)
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(client, "SLOWEST_UPLOAD", 1e9)
+    slow = client.Client("T4", 1200)
+    slow.connect()
+
+    class Method:
+        def spawn(self, *_):
+            time.sleep(1.0)
+            return slow._service.wake.spawn()
+
+    before = set(cloud.plane.calls)
+    with pytest.raises(ServiceUnreachableError):
+        client._within(0.5, slow._spawn(Method()), client._end_call)
+    time.sleep(1.5)
+    (call,) = set(cloud.plane.calls) - before
+    assert cloud.plane.counts["FunctionCallCancel"] >= 1
+    assert cloud.plane.calls[call].finished.is_set()
+
+
 def test_a_poll_that_never_answers_is_made_again(cloud, X, monkeypatch):
     remote().fit(X)
     monkeypatch.setattr(client, "CALL_SECONDS", 0.5)

@@ -36,6 +36,8 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
 	$(BIN)/python -m benchmarks.overhead --quick
 	$(BIN)/python -m benchmarks.selection --quick
+	$(BIN)/python -m benchmarks.codecs --quick
+	$(BIN)/python -m benchmarks.transfer --quick
 
 clean:
 	rm -rf .venv .venv-oldest build dist demo.npy demo.png

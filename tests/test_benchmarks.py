@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from benchmarks import data, harness, selection
+from benchmarks import data, harness, modal_live, selection, transfer
 
 
 def test_one_run_in_its_own_process():
@@ -61,3 +61,20 @@ def test_auto_chooses_well_in_simulated_worlds(knowledge, mean, tail):
     assert min(regrets["auto"]) >= -1e-9
     for rule in ("always here", "always rented"):
         assert np.mean(regrets[rule]) > 10 * np.mean(regrets["auto"])
+
+
+def test_the_ceiling_of_a_live_benchmark_follows_the_price():
+    ceiling = modal_live.cost_ceiling("T4", repeats=3)
+    assert 0.2 < ceiling < 2
+    assert modal_live.cost_ceiling("H100", repeats=3) > 5 * ceiling
+
+
+def test_a_table_of_transfers_compares_the_two_ways():
+    line = {"data": "x", "d": 10, "mbit_per_s": 10, "share_of_float32": 0.3, "loss": 0.01}
+    rows = [
+        {**line, "way": way, "seconds": seconds}
+        for way, seconds in (("ours", 1.0), ("float32", 2.0), ("ours", 3.0), ("float32", 6.0))
+    ]
+    (compared,) = transfer._table(rows)
+    assert compared["ratio"] == 2.0
+    assert compared["repeats"] == 2

@@ -10,7 +10,7 @@ from backends_remote import journal
 from backends_remote.backend import ModalBackend
 from backends_remote.deployment import APP_NAME, TIMEOUTS_SECONDS
 from tsne_backends import Problem, ServerlessTSNE, __version__, transfer
-from tsne_backends.errors import BackendUnavailableError, CostLimitError
+from tsne_backends.errors import CostLimitError, UnsupportedProblemError
 from tsne_backends.machine import Link, Machine
 from tsne_backends.run import Run
 
@@ -110,7 +110,7 @@ def test_a_problem_too_large_names_a_gpu_that_takes_it_and_its_price(account):
     enormous = sized(300_000_000, 500, options={"gpu": "H100"})
     (offer,) = ModalBackend().offers(enormous, over(100))
     assert "no GPU on offer would take it" in offer.refusal
-    with pytest.raises(BackendUnavailableError, match="L40S"):
+    with pytest.raises(UnsupportedProblemError, match="L40S"):
         ServerlessTSNE(backend="modal", backend_options={"gpu": "T4"}).plan(shape=(5_000_000, 500))
 
 

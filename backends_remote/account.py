@@ -20,11 +20,12 @@ from backends_remote.deployment import (
     FALL_BACK_GPUS,
     part_name,
 )
-from backends_remote.failures import before_work
+from backends_remote.failures import PreemptedError, before_work
 from tsne_backends import __version__
 from tsne_backends.errors import (
     BackendError,
     BackendUnavailableError,
+    GpuUnavailableError,
     NotDeployedError,
     VersionMismatchError,
 )
@@ -32,6 +33,8 @@ from tsne_backends.errors import (
 #: Bytes sent to measure the upload rate: a second at 20 Mbit/s.
 PROBE_BYTES = 2_500_000
 _PROBE_FOLDER = "probe"
+#: Seconds to stop the app and its containers, and for a container to answer the doctor.
+STOP_SECONDS, WAKE_SECONDS = 60.0, 300.0
 #: The version of a service that was deployed from elsewhere and sleeps.
 UNKNOWN = "unknown"
 
@@ -107,15 +110,8 @@ def undeploy() -> bool:
     client.forget_look_ups()
     try:
         with before_work():
-            import modal
-
             client.check_reachable()
-            app = modal.App.lookup(APP_NAME)
-            if hasattr(app, "stop"):
-                app.stop()
-            else:  # clients before 1.6 stop apps by their command only
-                command = [sys.executable, "-m", "modal", "app", "stop", APP_NAME]
-                subprocess.run(command, input="y\n", text=True, capture_output=True, check=True)
+            client.within(STOP_SECONDS, _stop)
     except NotDeployedError:
         journal.record_deployment(None)
         return False
@@ -126,6 +122,18 @@ def undeploy() -> bool:
         ) from error
     journal.record_deployment(None)
     return True
+
+
+def _stop() -> None:
+    import modal
+
+    app = modal.App.lookup(APP_NAME)
+    if hasattr(app, "stop"):
+        app.stop()
+        return
+    # Clients before 1.6 stop apps by their command only.
+    command = [sys.executable, "-m", "modal", "app", "stop", APP_NAME]
+    subprocess.run(command, input="y\n", text=True, capture_output=True, check=True)
 
 
 def examine(*, wake: bool = False) -> Iterator[Finding]:
@@ -168,6 +176,8 @@ def data_sets() -> list[DataSet]:
     found: dict[str, DataSet] = {}
     for file in DataVolume().files():
         digest = PurePosixPath(file.path).parts[0]
+        if digest == _PROBE_FOLDER:
+            continue
         known = found.get(digest, DataSet(digest, 0, 0.0))
         found[digest] = DataSet(
             digest, known.n_bytes + file.n_bytes, max(known.written_at, file.written_at)
@@ -199,7 +209,7 @@ def _examine_service(service: Client, wake: bool) -> Iterator[Finding]:
     )
     if wake or containers:
         began = time.monotonic()
-        head, _ = wire.unpack(client.wait(service.wake(), lambda _: None), "answer")
+        head, _ = wire.unpack(_answer(service.wake(), began + WAKE_SECONDS), "answer")
         version = str(head.header.get("version"))
         yield Finding(
             True,
@@ -223,6 +233,23 @@ def _examine_service(service: Client, wake: bool) -> Iterator[Finding]:
         )
     else:
         yield Finding(True, f"It is of version {version}, as this package.")
+
+
+def _answer(call_id: str, until: float) -> bytes:
+    """Return what a woken container says, or raise when it takes too long."""
+
+    def watch() -> None:
+        if time.monotonic() > until:
+            client.cancel(call_id)
+            raise GpuUnavailableError(
+                f"No container answered within {WAKE_SECONDS:.0f} s; look at your GPU limits on "
+                "modal.com."
+            )
+
+    try:
+        return client.wait(call_id, lambda _: None, watch)
+    except PreemptedError as error:
+        raise GpuUnavailableError(f"Modal took the machine away: {error} Try again.") from error
 
 
 def _upload_rate() -> float:

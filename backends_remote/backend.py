@@ -185,12 +185,13 @@ class ModalBackend(Backend):
 
         gpu = self._gpu(problem)
         rented = transfer.remote_estimate(problem, gpu, Link(), warm=True)
+        max_seconds = _seconds_paid_for(run.max_cost, gpu, rented)
         terms = Terms(
             gpu=gpu.name,
-            timeout_seconds=self._timeout(problem, rented),
+            timeout_seconds=self._timeout(problem, rented, max_seconds),
             transfer_loss=float(self.option(problem, "transfer_loss")),
             codec=self.option(problem, "codec"),
-            max_seconds=_seconds_paid_for(run.max_cost, gpu, rented),
+            max_seconds=max_seconds,
         )
         return Session(problem, X, run, terms).embed()
 
@@ -246,12 +247,18 @@ class ModalBackend(Backend):
         """Return the kind of GPU: the plan's, or where nobody planned, the cheapest."""
         return GPUS[self.option(problem, "gpu") or FALL_BACK_GPUS[0]]
 
-    def _timeout(self, problem: Problem, expected: Estimate) -> int:
+    def _timeout(self, problem: Problem, expected: Estimate, max_seconds: float | None) -> int:
+        """Return when the provider is to end the run: what was asked for, else one of a few.
+
+        Every limit is a pool of containers of its own; the user's money, which tends to be the same
+        each time, makes one more.
+        """
         asked = self.option(problem, "timeout")
-        work = expected.neighbours + expected.optimise
-        needed = TIMEOUT_FACTOR * work + TIMEOUT_MARGIN_SECONDS if asked is None else asked
-        # Every limit is a pool of containers of its own, so there are but a few.
-        return next((limit for limit in TIMEOUTS_SECONDS if limit >= needed), TIMEOUTS_SECONDS[-1])
+        if asked is None:
+            work = expected.neighbours + expected.optimise
+            needed = TIMEOUT_FACTOR * work + TIMEOUT_MARGIN_SECONDS
+            asked = next((one for one in TIMEOUTS_SECONDS if one >= needed), TIMEOUTS_SECONDS[-1])
+        return max(1, int(asked if max_seconds is None else min(asked, max_seconds)))
 
 
 def _has_account() -> bool:

@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from backends_remote.deployment import APP_NAME, CLASS_NAME, VOLUME_NAME
 from backends_remote.failures import (
@@ -23,14 +25,16 @@ from backends_remote.failures import (
     connection_lost,
     while_waiting,
 )
-from tsne_backends.errors import RemoteError, ServiceUnreachableError
+from tsne_backends.errors import NotDeployedError, RemoteError, ServiceUnreachableError
 
 #: Seconds for a first sign of life of Modal's servers; its library alone would wait 57 to 59.
 CONNECT_SECONDS = 5.0
 #: Seconds for any other step, such as a look-up.
 CALL_SECONDS = 30.0
 #: Slowest upload that counts as one, in bytes per second.
-SLOWEST_UPLOAD = 20e3
+SLOWEST_UPLOAD = 50e3
+#: Seconds that an interrupted step has to be undone.
+UNDO_SECONDS = 3.0
 #: Seconds of one poll: short enough that Ctrl-C and progress are prompt.
 POLL_SECONDS = 2.0
 #: Seconds a lost connection may take to come back while a job runs.
@@ -58,7 +62,7 @@ class Stats:
 T = TypeVar("T")
 
 
-def _within(
+def within(
     seconds: float, work: Callable[[], T], undo: Callable[[T], object] = lambda _: None
 ) -> T:
     """Return what ``work`` returns, or raise `ServiceUnreachableError` when its time is up.
@@ -69,28 +73,29 @@ def _within(
     Ctrl-C or for lack of time, ``undo`` is called with what ``work`` returned after all.
     """
     future: Future[T] = Future()
-    left = threading.Event()
 
     def do() -> None:
         try:
-            result = work()
-            future.set_result(result)
-            if left.is_set():
-                undo(result)
+            future.set_result(work())
         except BaseException as error:  # whatever it is, it belongs to the caller
-            if not future.done():
-                future.set_exception(error)
+            future.set_exception(error)
+
+    def leave() -> None:
+        future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
 
     threading.Thread(target=do, name="serverless-tsne-call", daemon=True).start()
     try:
         return future.result(timeout=seconds)
     except KeyboardInterrupt:
-        left.set()
+        leave()
+        # The thread ends with the process, so give it a moment to undo what it did.
+        with suppress(Exception):
+            future.result(timeout=UNDO_SECONDS)
         raise
     except TimeoutError:
-        if future.done():  # raised by the work itself
-            raise
-        left.set()
+        if future.done():  # it came in the last moment, or the work itself raised this
+            return future.result()
+        leave()
         raise ServiceUnreachableError(
             f"Modal did not answer within {seconds:.0f} s. Check the network, or go on with a "
             "local backend."
@@ -132,29 +137,38 @@ class Client:
             return
         with before_work():
             check_reachable()
-            self._service = _within(CALL_SECONDS, self._look_up)
+            self._service = within(CALL_SECONDS, self._look_up)
 
     def wake(self) -> str:
         """Ask for a container, and return the id of the call that it will answer."""
-        with before_work():
-            return _within(CALL_SECONDS, self._spawn(self._service.wake), _end_call)
+        return self._spawn("wake", CALL_SECONDS)
 
     def submit(self, request: bytes, data: bytes) -> str:
         """Ask for a map, and return the id of the job."""
-        seconds = CALL_SECONDS + len(data) / SLOWEST_UPLOAD
-        with before_work():
-            return _within(seconds, self._spawn(self._service.embed, request, data), _end_call)
+        return self._spawn("embed", CALL_SECONDS + len(data) / SLOWEST_UPLOAD, request, data)
 
     def stats(self) -> Stats:
         """Return how many containers there are, and how many inputs wait for one."""
         with before_work():
-            found = _within(CALL_SECONDS, lambda: self._service.wake.get_current_stats())
+            found = within(CALL_SECONDS, lambda: self._service.wake.get_current_stats())
         # Older clients of Modal have another name for the same number.
         containers = getattr(found, "num_total_runners", getattr(found, "num_total_tasks", 0))
         return Stats(int(containers), int(found.backlog))
 
-    def _spawn(self, method: Any, *arguments: bytes) -> Callable[[], str]:
-        return lambda: str(method.spawn(*arguments).object_id)
+    def _spawn(self, name: str, seconds: float, *arguments: bytes) -> str:
+        def spawn() -> str:
+            return str(getattr(self._service, name).spawn(*arguments).object_id)
+
+        try:
+            with before_work():
+                return within(seconds, spawn, _end_call)
+        except NotDeployedError:
+            # It may have been deployed anew, by another process, since it was looked up.
+            forget_look_ups()
+            self._service = None
+            self.connect()
+            with before_work():
+                return within(seconds, spawn, _end_call)
 
     def _look_up(self) -> Any:
         import modal
@@ -171,7 +185,15 @@ class Client:
 
 
 def check_reachable() -> None:
-    """Raise `ServiceUnreachableError` soon where Modal's servers do not answer."""
+    """Raise `ServiceUnreachableError` soon where Modal's servers do not answer.
+
+    Where the user goes through a proxy, Modal's own library has to find out.
+    """
+    if not {"https", "all"} & set(getproxies()):
+        within(CONNECT_SECONDS, _try_servers)
+
+
+def _try_servers() -> None:
     from modal.config import config
 
     trouble: list[str] = []
@@ -220,7 +242,7 @@ def poll(job_id: str, seconds: float) -> bytes:
         return modal.FunctionCall.from_id(job_id).get(timeout=seconds)
 
     with while_waiting(job_id):
-        answer = _within(seconds + CALL_SECONDS, get)
+        answer = within(seconds + CALL_SECONDS, get)
     if not isinstance(answer, bytes):
         raise PollingInterruptedError(f"the answer is of type {type(answer).__name__}, not bytes")
     return answer
@@ -286,7 +308,7 @@ def cancel(job_id: str) -> None:
     check_reachable()
     try:
         with while_waiting(job_id):
-            _within(CALL_SECONDS, lambda: _end_call(job_id))
+            within(CALL_SECONDS, lambda: _end_call(job_id))
     except PollingInterruptedError as error:
         raise ServiceUnreachableError(f"Job {job_id} could not be cancelled: {error}") from error
 
@@ -294,7 +316,8 @@ def cancel(job_id: str) -> None:
 def _end_call(call_id: str) -> None:
     import modal
 
-    modal.FunctionCall.from_id(call_id).cancel(terminate_containers=False)
+    # A call into the GPU's libraries does not hear of a cancellation; its container must end.
+    modal.FunctionCall.from_id(call_id).cancel(terminate_containers=True)
 
 
 @dataclass(frozen=True)
@@ -312,7 +335,7 @@ class DataVolume:
     def __init__(self) -> None:
         with before_work():
             check_reachable()
-            self._volume = _within(CALL_SECONDS, _volume)
+            self._volume = within(CALL_SECONDS, _volume)
 
     def files(self, folder: str = "/") -> list[StoredFile]:
         """Return all files in a folder; none where it does not exist."""
@@ -337,7 +360,7 @@ class DataVolume:
 
         n_bytes = sum(file.stat().st_size for file in files)
         with before_work():
-            _within(CALL_SECONDS + n_bytes / SLOWEST_UPLOAD, upload)
+            within(CALL_SECONDS + n_bytes / SLOWEST_UPLOAD, upload)
 
     def remove(self, folder: str) -> None:
         """Remove a data set; nothing where it is not there."""
@@ -348,7 +371,7 @@ class DataVolume:
 
         with before_work():
             try:
-                return _within(CALL_SECONDS, work)
+                return within(CALL_SECONDS, work)
             except (NotFoundError, FileNotFoundError):
                 return otherwise
 

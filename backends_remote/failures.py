@@ -14,8 +14,8 @@ from tsne_backends.errors import (
     CostLimitError,
     DamagedFrameError,
     EmbeddingError,
+    EngineMissingError,
     GpuMemoryError,
-    GpuUnavailableError,
     JobCancelledError,
     NotDeployedError,
     NotLoggedInError,
@@ -41,7 +41,7 @@ class PollingInterruptedError(Exception):
 _REFUSALS: Mapping[str, tuple[type[BackendError], str]] = {
     "version": (VersionMismatchError, ""),
     "too large": (PayloadTooLargeError, ""),
-    "no engine": (GpuUnavailableError, "Deploy again with `serverless-tsne deploy`."),
+    "no engine": (EngineMissingError, "Use a local backend, or deploy a version that has one."),
     "unsupported": (UnsupportedProblemError, ""),
     "damaged": (DamagedFrameError, ""),
     "diverged": (EmbeddingError, ""),
@@ -82,6 +82,11 @@ def before_work() -> Iterator[None]:
             f"Your Modal account holds no service of ours ({_first_line(error)}). Run "
             "`serverless-tsne deploy` once."
         ) from error
+    except _types(modal, "ImageBuildError") as error:
+        raise BackendUnavailableError(
+            f"Modal could not build the service's image: {_first_line(error)} `modal app logs "
+            "serverless-tsne` shows more; deploy again."
+        ) from error
     except _types(modal, "ResourceExhaustedError") as error:
         raise BackendUnavailableError(
             f"Modal refuses for want of quota: {_first_line(error)} Look at the spend and GPU "
@@ -100,9 +105,11 @@ def before_work() -> Iterator[None]:
         ) from error
     except BackendError:
         raise
-    except (modal.Error, OSError, TimeoutError) as error:
+    except Exception as error:
+        if not (isinstance(error, (modal.Error, OSError, TimeoutError)) or _is_network(error)):
+            raise
         raise ServiceUnreachableError(
-            f"Modal cannot be reached ({type(error).__name__}: {_first_line(error)}). Check the "
+            f"Modal cannot be reached ({type(error).__name__}: {_first_line(error)}) Check the "
             "network, or go on with a local backend."
         ) from error
 
@@ -137,15 +144,15 @@ def while_waiting(job_id: str) -> Iterator[None]:
             f"Modal knows no job {job_id} ({_first_line(error)}). It may belong to another "
             "account; `serverless-tsne jobs` lists those of this machine."
         ) from error
-    except modal.AuthError as error:
+    except _types(modal, "AuthError", "PermissionDeniedError") as error:
         raise NotLoggedInError(
-            f"Modal does not know you: {_first_line(error)} Run `modal setup`, then "
+            f"Modal does not let you in: {_first_line(error)} Run `modal setup`, then "
             f"`serverless-tsne attach {job_id}`."
         ) from error
     except _types(modal, "InternalFailure") as error:
         raise PreemptedError(_first_line(error)) from error
     except modal.RemoteError as error:
-        if "cancel" in str(error).lower() or "terminated" in str(error).lower():
+        if "cancel" in str(error).lower():
             raise JobCancelledError(f"Job {job_id} was cancelled.") from error
         raise ContainerCrashedError(
             f"The container of job {job_id} ended before the map was made: {_first_line(error)} "
@@ -156,8 +163,16 @@ def while_waiting(job_id: str) -> Iterator[None]:
         raise
     except BackendError as error:
         raise PollingInterruptedError(str(error)) from error
-    except (modal.Error, OSError, EOFError) as error:
-        raise PollingInterruptedError(f"{type(error).__name__}: {_first_line(error)}") from error
+    except Exception as error:
+        network = isinstance(error, (OSError, EOFError)) or _is_network(error)
+        if network or isinstance(error, _types(modal, "ServiceError", "ConnectionError")):
+            text = f"{type(error).__name__}: {_first_line(error)}"
+            raise PollingInterruptedError(text) from error
+        # What is raised in a container, when it starts for one, arrives as what it was there.
+        raise ContainerCrashedError(
+            f"The container of job {job_id} failed: {type(error).__name__}: {_first_line(error)} "
+            "`modal app logs serverless-tsne` shows more."
+        ) from error
 
 
 def connection_lost(job_id: str, seconds: float, error: BaseException) -> ConnectionLostError:
@@ -166,6 +181,12 @@ def connection_lost(job_id: str, seconds: float, error: BaseException) -> Connec
         f"The connection to Modal was lost for {seconds:.0f} s while job {job_id} was running "
         f"({error}). The job goes on: `serverless-tsne attach {job_id}` fetches its map."
     )
+
+
+def _is_network(error: BaseException) -> bool:
+    """Whether an exception is of one of the network libraries that Modal's client uses."""
+    package = type(error).__module__.partition(".")[0]
+    return package in ("aiohttp", "grpclib", "h2", "hpack", "synchronicity")
 
 
 def _types(module: Any, *names: str) -> tuple[type[BaseException], ...]:

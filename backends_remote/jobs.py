@@ -16,7 +16,19 @@ import numpy as np
 from backends_remote import client, journal, wire
 from backends_remote.failures import PreemptedError, refusal
 from tsne_backends.backend import Embedding
-from tsne_backends.errors import BackendError, DamagedFrameError, RemoteError, ResultExpiredError
+from tsne_backends.errors import (
+    BackendError,
+    ConnectionLostError,
+    ContainerCrashedError,
+    CostLimitError,
+    DamagedFrameError,
+    GpuUnavailableError,
+    JobCancelledError,
+    NotLoggedInError,
+    RemoteError,
+    ResultExpiredError,
+    ServiceUnreachableError,
+)
 
 logger = logging.getLogger("tsne_backends")
 
@@ -49,7 +61,14 @@ def fetch(
         As in `client.wait`.
     """
     for tries_left in reversed(range(FETCH_TRIES)):
-        answer = client.wait(job_id, note, watch)
+        try:
+            answer = client.wait(job_id, note, watch)
+        except ContainerCrashedError as error:
+            # However Modal words it: a job that was cancelled from here did not crash.
+            job = journal.find_job(job_id)
+            if job is not None and job.state == "cancelled":
+                raise JobCancelledError(f"Job {job_id} was cancelled.") from error
+            raise
         try:
             wire.unpack(answer, "answer")
             return answer
@@ -93,14 +112,22 @@ def read_map(answer: bytes, job: journal.Job) -> tuple[Embedding, dict[str, floa
         kl, n_iter = float(header["kl_divergence"]), int(header["n_iter"])
         seconds = {str(name): float(value) for name, value in header["seconds"].items()}
         details = dict(header["details"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedFrameError(
             f"The answer to job {job.id} lacks what describes its map ({error!r})."
         ) from error
-    if not np.isfinite(coordinates).all():
+    if not (np.isfinite(coordinates).all() and np.isfinite([kl, *seconds.values()]).all()):
         raise DamagedFrameError(f"The map of job {job.id} holds values that are not finite.")
     remote = {name: header.get(name) for name in ("gpu", "container", "version", "backend")}
     return Embedding(coordinates, kl, n_iter, {**details, **remote}), seconds
+
+
+def record_end(job: journal.Job, error: BaseException) -> None:
+    """Remember how a job ended, unless the error says nothing of that."""
+    if isinstance(error, (NotLoggedInError, ServiceUnreachableError, ConnectionLostError)):
+        return  # it may well go on
+    cancelled = isinstance(error, (JobCancelledError, CostLimitError, GpuUnavailableError))
+    journal.record_job(replace(job, state="cancelled" if cancelled else "failed"))
 
 
 def interrupted(job: journal.Job) -> None:
@@ -155,13 +182,15 @@ def attach(job_id: str, note: Callable[[str], None] = lambda _: None) -> Embeddi
         )
     try:
         embedding, _ = read_map(fetch(job_id, note), job)
-    except (PreemptedError, DataNeededError) as error:
-        journal.record_job(replace(job, state="failed"))
-        raise RemoteError(
-            f"Job {job_id} ended without a map, and only a new fit can send X again ({error})."
-        ) from error
     except KeyboardInterrupt:
         interrupted(job)
+        raise
+    except Exception as error:
+        record_end(job, error)
+        if isinstance(error, (PreemptedError, DataNeededError)):
+            raise RemoteError(
+                f"Job {job_id} ended without a map; fit again, which sends X again."
+            ) from error
         raise
     journal.record_job(replace(job, state="done"))
     return embedding

@@ -20,7 +20,7 @@ import numpy as np
 from backends_remote import wire
 from backends_remote.client import DataVolume
 from backends_remote.codec import Encoding, encode_blocks
-from backends_remote.deployment import MAX_FRAME_BYTES, part_name
+from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, MAX_FRAME_BYTES, part_name
 from tsne_backends.errors import BackendUnavailableError, PayloadTooLargeError
 
 #: Frames up to here travel with the call; larger ones by file.
@@ -28,7 +28,7 @@ INLINE_BYTES = 4 << 20
 #: Bytes of a part: large enough that round trips do not count, small enough to show progress.
 PART_BYTES = 32 << 20
 #: How often a part is tried before its upload counts as failed.
-PART_TRIES = 3
+PART_TRIES = 2
 _HASHED_ROWS_BYTES = 16 << 20
 
 
@@ -95,7 +95,7 @@ def packed(X: Any, encoding: Encoding, n_threads: int) -> Iterator[Parcel]:
     PayloadTooLargeError
         The frame is larger than the service takes.
     """
-    with tempfile.TemporaryDirectory(prefix="serverless-tsne-") as name:
+    with tempfile.TemporaryDirectory(prefix="serverless-tsne-", ignore_cleanup_errors=True) as name:
         try:
             parcel = _pack(X, encoding, n_threads, Path(name))
         except OSError as error:
@@ -154,7 +154,7 @@ class _PartWriter:
         return (first, *self._files)
 
 
-def upload(parcel: Parcel, note: Callable[[str], None]) -> int:
+def upload(parcel: Parcel, note: Callable[[str], None], *, again: bool = False) -> int:
     """Send the parts of a parcel that the volume lacks.
 
     Parameters
@@ -163,6 +163,8 @@ def upload(parcel: Parcel, note: Callable[[str], None]) -> int:
         With files.
     note : callable
         Told in words how far it is.
+    again : bool, default=False
+        Send every part, because those on the volume are not what they should be.
 
     Returns
     -------
@@ -175,7 +177,13 @@ def upload(parcel: Parcel, note: Callable[[str], None]) -> int:
         A part could not be sent.
     """
     volume = DataVolume()
-    there = {Path(file.path).name: file.n_bytes for file in volume.files(parcel.digest)}
+    # Parts that will expire soon may be gone when they are needed.
+    oldest = time.time() - (DATA_DAYS - 1) * DAY_SECONDS
+    there = {
+        Path(file.path).name: file.n_bytes
+        for file in volume.files(parcel.digest)
+        if file.written_at > oldest and not again
+    }
     missing = [file for file in parcel.files if there.get(file.name) != file.stat().st_size]
     total = sum(file.stat().st_size for file in missing)
     sent, began = 0, time.monotonic()

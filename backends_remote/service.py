@@ -32,6 +32,7 @@ from tsne_backends.errors import (
     DamagedFrameError,
     EmbeddingError,
     UnsupportedProblemError,
+    VersionMismatchError,
 )
 from tsne_backends.machine import find_gpus, thread_count
 from tsne_backends.plan_view import size
@@ -79,9 +80,13 @@ class Place:
         limit = time.time() - DATA_DAYS * DAY_SECONDS
         for one in self.folder.iterdir() if self.folder.is_dir() else ():
             # Another container may be removing the same.
-            with suppress(OSError):
-                if one.stat().st_mtime < limit:
-                    shutil.rmtree(one)
+            with suppress(OSError, ValueError):
+                if max(file.stat().st_mtime for file in one.iterdir()) < limit:
+                    self.remove(one.name)
+
+    def remove(self, digest: str) -> None:
+        """Remove a data set."""
+        shutil.rmtree(self.folder / digest, ignore_errors=True)
 
 
 class Service:
@@ -146,6 +151,8 @@ class Service:
             return self._refuse(refusal.name, str(refusal))
         except _OutOfTimeError:
             return self._refuse("cost limit", "The run was ended at the time you allow it.")
+        except VersionMismatchError as error:
+            return self._refuse("version", str(error))
         except (DamagedFrameError, CodecError) as error:
             return self._refuse("damaged", str(error))
         except (BackendUnavailableError, UnsupportedProblemError, ValueError) as error:
@@ -213,6 +220,8 @@ class Service:
             if lying is None:
                 return None
             head, blocks = lying
+            if head.digest != digest:
+                return None
         else:
             return None
         if head.digest != digest:
@@ -241,6 +250,13 @@ class Service:
             place.refresh()
             if not _are_there(files, parts):
                 return None
+        try:
+            return self._read_parts(files)
+        except (DamagedFrameError, VersionMismatchError):
+            place.remove(digest)  # the client sends them again, and whole
+            return None
+
+    def _read_parts(self, files: list[Path]) -> tuple[wire.Head, list[memoryview]]:
         head = wire.read_head(files[0].read_bytes(), "data")
         blocks: list[memoryview] = []
         # Read, not mapped: Modal refuses to refresh a volume on which files are open.
@@ -337,8 +353,8 @@ def _is_digest(value: str) -> bool:
 
 def _deadline(max_seconds: Any) -> Callable[..., bool]:
     """Return a callback that ends a run when the seconds are over that the client pays for."""
-    if max_seconds is not None and not (type(max_seconds) in (int, float) and max_seconds > 0):
-        raise DamagedFrameError(f"max_seconds must be positive; it was {max_seconds!r:.40}.")
+    if max_seconds is not None and not (type(max_seconds) in (int, float) and max_seconds >= 0):
+        raise DamagedFrameError(f"max_seconds must not be negative; it was {max_seconds!r:.40}.")
     end = None if max_seconds is None else time.monotonic() + max_seconds
 
     def check(iteration: int, kl: float, embedding: Any) -> bool:

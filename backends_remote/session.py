@@ -18,19 +18,22 @@ from backends_remote import client, journal, outbox, wire
 from backends_remote.client import Client
 from backends_remote.codec import choose_encoding
 from backends_remote.failures import PreemptedError
-from backends_remote.jobs import DataNeededError, fetch, interrupted, read_map
+from backends_remote.jobs import DataNeededError, fetch, interrupted, read_map, record_end
 from backends_remote.request import parameters_of
 from tsne_backends import __version__
 from tsne_backends.backend import Embedding
 from tsne_backends.errors import (
     BackendError,
+    BackendUnavailableError,
     ContainerCrashedError,
+    CostLimitError,
+    EngineMissingError,
     GpuUnavailableError,
     JobCancelledError,
     NotDeployedError,
     RemoteError,
+    RemoteTimeoutError,
     ResultExpiredError,
-    ServiceUnreachableError,
     VersionMismatchError,
 )
 from tsne_backends.problem import Problem
@@ -95,6 +98,7 @@ class Session:
         self._client = Client(terms.gpu, terms.timeout_seconds)
         self._data_key = ""
         self._is_awake = False
+        self._began = time.monotonic()
 
     def embed(self) -> Embedding:
         """Return the map.
@@ -156,10 +160,7 @@ class Session:
             began = time.perf_counter()
             with outbox.packed(self._X, encoding, self._problem.n_threads) as parcel:
                 self._add("encoding", time.perf_counter() - began)
-                if parcel.files:
-                    with self._run.phase("upload"):
-                        n_bytes = outbox.upload(parcel, self._run.note)
-                    self._run.n_bytes["upload"] = n_bytes
+                self._upload(parcel)
                 with self._run.phase("start"):
                     self._await_container(wake_id)
                 sent = journal.Sent(
@@ -172,6 +173,9 @@ class Session:
                     used_at=time.time(),
                 )
                 embedding = self._ask(sent, parcel.frame)
+                if embedding is None and parcel.files:  # what lay there was old or damaged
+                    self._upload(parcel, again=True)
+                    embedding = self._ask(sent, b"")
         except BaseException:
             if not self._is_awake:
                 with suppress(BackendError):
@@ -184,17 +188,28 @@ class Session:
             )
         return embedding
 
+    def _upload(self, parcel: outbox.Parcel, *, again: bool = False) -> None:
+        """Send what does not travel with the call."""
+        if parcel.files:
+            with self._run.phase("upload"):
+                sent = outbox.upload(parcel, self._run.note, again=again)
+            self._run.n_bytes["upload"] = self._run.n_bytes.get("upload", 0) + sent
+
     def _await_container(self, wake_id: str) -> None:
         """Wait for the first word of the container, and hold its version against ours."""
         self._run.note("waiting for a container")
         for tries_left in reversed(range(1 + PREEMPTION_TRIES)):
             try:
-                answer = fetch(wake_id, self._run.note, self._bound_by_start())
+                answer = fetch(wake_id, self._run.note, self._watch())
                 break
             except PreemptedError as error:
                 if not tries_left:
-                    raise _taken_away(error) from error
+                    raise GpuUnavailableError(str(_taken_away(error))) from error
                 wake_id = self._client.wake()
+            except RemoteError as error:
+                raise BackendUnavailableError(
+                    f"The container did not start, and nothing was computed: {error}"
+                ) from error
         self._is_awake = True
         head, _ = wire.unpack(answer, "answer")
         version = head.header.get("version")
@@ -204,7 +219,7 @@ class Session:
                 "run `serverless-tsne deploy`, so that both are the same."
             )
         if head.header.get("engine") == "":
-            raise GpuUnavailableError(
+            raise EngineMissingError(
                 "The container has no engine to make a map with: this version of the package has "
                 "no GPU engine, or its image lacks it. Use a local backend."
             )
@@ -218,7 +233,7 @@ class Session:
                 "version": __version__,
                 "parameters": parameters_of(self._problem),
                 "data": {"digest": sent.digest, "place": sent.place, "parts": list(sent.parts)},
-                "max_seconds": self._terms.max_seconds,
+                "max_seconds": self._seconds_left(),
             },
         )
         if frame:
@@ -230,7 +245,6 @@ class Session:
             try:
                 embedding = self._finish(job)
             except PreemptedError as error:
-                journal.record_job(replace(job, state="failed"))
                 if not tries_left:
                     raise _taken_away(error) from error
                 self._run.note("the machine was taken away; sending the job again")
@@ -253,26 +267,25 @@ class Session:
             started_at=time.time(),
         )
         journal.record_job(job)
-        self._run.note(f"job {job.id} is running")
+        self._run.note(f"job {job.id} was sent")
         return job
 
     def _finish(self, job: journal.Job) -> Embedding:
         """Wait for a job's map; on Ctrl-C ask what is to become of it."""
         began = time.perf_counter()
         try:
-            answer = fetch(job.id, self._run.note, self._bound_by_start())
+            answer = fetch(job.id, self._run.note, self._watch())
             embedding, seconds = read_map(answer, job)
         except KeyboardInterrupt:
             interrupted(job)
             raise
-        except GpuUnavailableError:
-            with suppress(BackendError):
-                client.cancel(job.id)
-            journal.record_job(replace(job, state="cancelled"))
-            raise
-        except (BackendError, DataNeededError) as error:
-            if not isinstance(error, ConnectionError):
-                journal.record_job(replace(job, state="failed"))
+        except Exception as error:
+            if isinstance(error, (GpuUnavailableError, CostLimitError)):
+                with suppress(BackendError):
+                    client.cancel(job.id)
+            record_end(job, error)
+            if isinstance(error, RemoteTimeoutError) and self._is_out_of_money():
+                raise _too_dear() from error
             raise
         journal.record_job(replace(job, state="done"))
         for name, value in seconds.items():
@@ -287,18 +300,28 @@ class Session:
         details = {**embedding.details, **self._run.transfer, "job": job.id}
         return replace(embedding, details=details)
 
-    def _bound_by_start(self) -> Callable[[], None]:
-        """Return a check that there is, or will be, a machine to wait for."""
+    def _watch(self) -> Callable[[], None]:
+        """Return a check, between two polls, of the money and of a machine to wait for."""
         began = time.monotonic()
+        said = ""
+        has_machine = self._is_awake
 
         def watch() -> None:
-            if time.monotonic() - began < START_PATIENCE_SECONDS:
+            nonlocal said, has_machine
+            if self._is_out_of_money():
+                raise _too_dear()
+            if has_machine:
                 return
             try:
-                n_containers = self._client.stats().n_containers
-            except ServiceUnreachableError:
-                return  # the next poll will find that the connection is lost, and wait for it
-            if not n_containers:
+                stats = self._client.stats()
+            except (BackendError, TimeoutError):
+                return  # the next poll will find out whether the connection is lost
+            has_machine = stats.n_containers > 0 and not stats.n_waiting
+            words = "running" if has_machine else "queued: no container is ready yet"
+            if words != said:
+                self._run.note(words)
+                said = words
+            if not stats.n_containers and time.monotonic() - began > START_PATIENCE_SECONDS:
                 raise GpuUnavailableError(
                     f"No machine with a GPU of kind {self._terms.gpu} became free within "
                     f'{START_PATIENCE_SECONDS:.0f} s. Choose another "gpu" in backend_options.'
@@ -306,9 +329,26 @@ class Session:
 
         return watch
 
+    def _seconds_left(self) -> float | None:
+        """Return the seconds that the user's money still pays for, since the first call."""
+        if self._terms.max_seconds is None:
+            return None
+        return max(0.0, self._terms.max_seconds - (time.monotonic() - self._began))
+
+    def _is_out_of_money(self) -> bool:
+        left = self._seconds_left()
+        return left is not None and left <= 0
+
     def _add(self, phase: str, seconds: float) -> None:
         timings = self._run.timings
         timings[phase] = timings.get(phase, 0.0) + seconds
+
+
+def _too_dear() -> CostLimitError:
+    return CostLimitError(
+        "The run was ended, because it would have cost more than max_cost allows. Raise max_cost, "
+        "or choose fewer iterations."
+    )
 
 
 def _taken_away(error: PreemptedError) -> RemoteError:

@@ -92,14 +92,14 @@ def test_the_start_is_hidden_behind_a_long_upload(account):
     [
         (10_000, {}, TIMEOUTS_SECONDS[0]),
         (3_000_000, {"gpu": "T4"}, TIMEOUTS_SECONDS[1]),
-        (10_000, {"timeout": 5_000}, TIMEOUTS_SECONDS[1]),
-        (10_000, {"timeout": TIMEOUTS_SECONDS[-1]}, TIMEOUTS_SECONDS[-1]),
+        (10_000, {"timeout": 5_000}, 5_000),
     ],
 )
 def test_few_time_limits_so_that_there_are_few_pools(account, n, options, seconds):
     problem = sized(n, 10, options=options)
     rented = transfer.remote_estimate(problem, transfer.GPUS["T4"], Link(), warm=True)
-    assert ModalBackend()._timeout(problem, rented) == seconds
+    assert ModalBackend()._timeout(problem, rented, None) == seconds
+    assert ModalBackend()._timeout(problem, rented, 66.6) == 66
 
 
 def test_a_problem_too_large_names_a_gpu_that_takes_it_and_its_price(account):

@@ -16,12 +16,13 @@ import pytest
 
 from backends_remote import account, client, jobs, journal, outbox, session, wire
 from backends_remote.client import DataVolume
-from tsne_backends import BackendUnavailableError, BackendWarning, ServerlessTSNE
+from tsne_backends import BackendUnavailableError, BackendWarning, ServerlessTSNE, store
 from tsne_backends.errors import (
     ConnectionLostError,
     ContainerCrashedError,
     CostLimitError,
     DamagedFrameError,
+    EngineMissingError,
     GpuUnavailableError,
     JobCancelledError,
     LimitError,
@@ -162,9 +163,9 @@ def test_a_container_starts_while_data_are_sent(cloud, X, monkeypatch):
     monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
     real, seen = outbox.upload, []
 
-    def watched(parcel, note):
+    def watched(parcel, note, **how):
         seen.append(sum(pool.n_containers for pool in cloud.plane.pools.values()))
-        return real(parcel, note)
+        return real(parcel, note, **how)
 
     monkeypatch.setattr(session.outbox, "upload", watched)
     tsne = remote().fit(X)
@@ -181,9 +182,9 @@ def test_the_speed_of_the_link_is_seen(cloud, bits_per_second, monkeypatch):
     parcel_seconds = []
     real = outbox.upload
 
-    def timed(parcel, note):
+    def timed(parcel, note, **how):
         began = time.monotonic()
-        sent = real(parcel, note)
+        sent = real(parcel, note, **how)
         parcel_seconds.append((sent, time.monotonic() - began))
         return sent
 
@@ -267,20 +268,16 @@ def test_a_crash_in_the_middle_of_a_run(cloud, X):
     remote().fit(X)
     cloud.faults.crash_seconds = 0.5
     with pytest.raises(ContainerCrashedError):
-        remote(seed=1, max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+        remote(seed=1, max_iter=100_000, n_iter_without_progress=1_000_000, min_grad_norm=0.0).fit(
+            X
+        )
 
 
 def test_the_time_limit_of_a_container(cloud, X):
-    remote(options={"gpu": "T4"}).fit(X)
-    for pool in cloud.plane.pools.values():
-        pool.timeout_seconds, kept = 0.5, pool.timeout_seconds
-    try:
-        long = {"n_iter_without_progress": -1, "min_grad_norm": 0.0, "max_iter": 100_000}
-        with pytest.raises(RemoteTimeoutError, match='"timeout"'):
-            remote(seed=1, options={"gpu": "T4", "timeout": 100}, **long).fit(X)
-    finally:
-        for pool in cloud.plane.pools.values():
-            pool.timeout_seconds = kept
+    long = {"n_iter_without_progress": 1_000_000, "min_grad_norm": 0.0, "max_iter": 100_000}
+    with pytest.raises(RemoteTimeoutError, match='"timeout"'):
+        remote(options={"gpu": "T4", "timeout": 1}, **long).fit(X)
+    assert journal.jobs()[-1].state == "failed"
 
 
 def test_an_expired_result(cloud, X):
@@ -293,7 +290,7 @@ def test_an_expired_result(cloud, X):
 
 def test_a_cancelled_job(cloud, X):
     remote().fit(X)
-    tsne = remote(seed=1, max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0)
+    tsne = remote(seed=1, max_iter=100_000, n_iter_without_progress=1_000_000, min_grad_norm=0.0)
     failure = []
 
     def fit():
@@ -336,7 +333,7 @@ def test_the_users_cost_limit(cloud, X):
 def test_the_money_ends_a_run_that_takes_longer_than_expected(cloud, X, monkeypatch):
     monkeypatch.setattr("backends_remote.backend._seconds_paid_for", lambda *_: 0.2)
     with pytest.raises(CostLimitError, match="max_cost"):
-        remote(max_iter=100_000, n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+        remote(max_iter=100_000, n_iter_without_progress=1_000_000, min_grad_norm=0.0).fit(X)
 
 
 def test_a_refused_connection_fails_soon(cloud, X, monkeypatch):
@@ -378,14 +375,13 @@ def test_a_job_that_was_submitted_too_late_is_ended(cloud, X, monkeypatch):
     slow = client.Client("T4", 1200)
     slow.connect()
 
-    class Method:
-        def spawn(self, *_):
-            time.sleep(1.0)
-            return slow._service.wake.spawn()
+    def spawn():
+        time.sleep(1.0)
+        return slow._service.wake.spawn().object_id
 
     before = set(cloud.plane.calls)
     with pytest.raises(ServiceUnreachableError):
-        client._within(0.5, slow._spawn(Method()), client._end_call)
+        client.within(0.5, spawn, client._end_call)
     time.sleep(1.5)
     (call,) = set(cloud.plane.calls) - before
     assert cloud.plane.counts["FunctionCallCancel"] >= 1
@@ -563,7 +559,7 @@ CHILD = """
     from tsne_backends import ServerlessTSNE
     X = np.load(sys.argv[1])
     ServerlessTSNE(backend="modal", perplexity=10, max_iter=int(sys.argv[2]), random_state=3,
-                   n_iter_without_progress=-1, min_grad_norm=0.0).fit(X)
+                   n_iter_without_progress=1_000_000, min_grad_norm=0.0).fit(X)
 """
 
 
@@ -639,3 +635,102 @@ def test_doctor_and_purge(cloud, X, monkeypatch):
     assert DataVolume().files() == []
     cloud.end_containers()
     assert np.isfinite(remote(seed=1).fit_transform(X)).all()
+
+
+# What a reviewer found.
+
+
+def test_a_missing_engine_wakes_one_machine_only(cloud, X, monkeypatch):
+    """To try every kind of GPU for an engine that none has would be paid for each time."""
+    woken = []
+    real = client.Client.wake
+    monkeypatch.setattr(client.Client, "wake", lambda self: woken.append(self.gpu) or real(self))
+    reread = session.wire.unpack
+
+    def without_engine(answer, kind):
+        head, blocks = reread(answer, kind)
+        return wire.Head(
+            kind, {**head.header, "engine": ""}, *list(vars(head).values())[2:]
+        ), blocks
+
+    monkeypatch.setattr(session.wire, "unpack", without_engine)
+    with pytest.raises(EngineMissingError, match="local backend"):
+        remote().fit(X)
+    assert len(woken) == 1
+
+
+def test_data_that_are_damaged_on_the_volume_are_sent_again(cloud, X, monkeypatch):
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    first = remote(options=EXACT).fit(X)
+    (sent,) = store.read_json(journal._path("sent")).values()
+    folder = cloud.storage.volume_folder("vo-000000") / sent["digest"]
+    part = folder / "00001"
+    content = bytearray(part.read_bytes())
+    content[100] ^= 1
+    part.write_bytes(content)
+    cloud.end_containers()
+    again = remote(options=EXACT).fit(X)
+    np.testing.assert_array_equal(first.embedding_, again.embedding_)
+
+
+def test_data_that_expire_between_upload_and_use_are_sent_again(cloud, X, monkeypatch):
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
+    remote().fit(X)
+    journal.forget_sent()
+    cloud.end_containers()
+    real = outbox.upload
+
+    def expired(parcel, note, **how):
+        sent = real(parcel, note, **how)
+        if not how.get("again"):
+            DataVolume().remove(parcel.digest)
+        return sent
+
+    monkeypatch.setattr(session.outbox, "upload", expired)
+    assert np.isfinite(remote(seed=1).fit_transform(X)).all()
+
+
+def test_a_job_that_ended_for_want_of_data_is_no_obstacle(cloud, X):
+    remote().fit(X)
+    (job,) = journal.jobs()
+    cloud.end_containers()
+    lacking = wire.pack("answer", {"status": "data needed"})
+    cloud.plane.calls[job.id].answer = lacking
+    journal.record_job(journal.Job(**{**vars(job), "state": "running"}))
+    assert np.isfinite(remote().fit_transform(X)).all()
+    journal.record_job(journal.Job(**{**vars(job), "state": "running"}))
+    with pytest.raises(RemoteError, match="fit again"):
+        jobs.attach(job.id)
+    assert journal.find_job(job.id).state == "failed"
+
+
+def test_a_failing_look_at_the_queue_does_not_end_a_job(cloud, X, monkeypatch):
+    remote().fit(X)
+
+    def failing(self):
+        raise ServiceUnreachableError("no network")
+
+    monkeypatch.setattr(client.Client, "stats", failing)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 0.0)
+    assert remote(seed=1, max_iter=2000).fit(X).n_iter_ > 250
+
+
+def test_a_container_that_cannot_start_is_survived_by_auto(cloud, X, monkeypatch):
+    fast_gpu(monkeypatch)
+    cloud.end_containers()
+    cloud.faults.crash_seconds = 0.0
+    with pytest.warns(BackendWarning, match="nothing was computed"):
+        tsne = ServerlessTSNE(perplexity=10, max_iter=250, random_state=0).fit(X)
+    assert tsne.backend_ != "modal"
+
+
+@pytest.mark.parametrize("header", [{"kl_divergence": 10**400}, {"n_iter": "many"}, {"seconds": 5}])
+def test_an_answer_with_odd_numbers(cloud, X, header):
+    tsne = remote().fit(X)
+    (job,) = journal.jobs()
+    head, blocks = wire.unpack(cloud.plane.calls[job.id].answer, "answer")
+    cloud.plane.calls[job.id].answer = wire.pack("answer", {**head.header, **header}, blocks)
+    with pytest.raises(DamagedFrameError, match="lacks"):
+        jobs.attach(job.id)
+    assert tsne.n_iter_ == 250

@@ -14,13 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding
-from tsne_backends.errors import (
-    BackendUnavailableError,
-    BackendWarning,
-    EmbeddingError,
-    GpuMemoryError,
-    GpuUnavailableError,
-)
+from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
 from tsne_backends.plan import Candidate, Plan
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend, load_backends
@@ -105,9 +99,9 @@ def run_first_that_starts(
             try:
                 return way, embed(way)
             except BackendUnavailableError as error:
-                if not isinstance(error, (GpuUnavailableError, GpuMemoryError)):
-                    # What is wrong with an account or a network is wrong with all its machines.
-                    ways = [other for other in ways if other.backend != way.backend]
+                # What is wrong with an account or a network is wrong with all its machines, and to
+                # try one after the other would be paid for each time.
+                ways = [other for other in ways if other.backend != way.backend]
                 if not ways:
                     raise
                 run.start_over()

@@ -58,7 +58,11 @@ class ServiceUnreachableError(BackendUnavailableError):
 
 
 class GpuUnavailableError(BackendUnavailableError):
-    """No machine of the kind asked for, or no engine for it, is to be had."""
+    """No machine of the kind asked for is to be had."""
+
+
+class EngineMissingError(BackendUnavailableError):
+    """The service runs, but has no engine to make a map with."""
 
 
 class PayloadTooLargeError(BackendUnavailableError):

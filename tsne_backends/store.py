@@ -10,8 +10,8 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,24 @@ from tsne_backends.errors import MemoryOfRunsWarning
 LOCK_SECONDS = 2.0
 
 _said: set[str] = set()
+_elsewhere: Path | None = None
+
+
+@contextmanager
+def elsewhere(path: Path) -> Iterator[None]:
+    """Keep every file of this process in another folder for a while."""
+    global _elsewhere
+    before, _elsewhere = _elsewhere, path
+    try:
+        yield
+    finally:
+        _elsewhere = before
 
 
 def folder() -> Path:
     """Return where measurements lie, which can be made again; it need not exist."""
+    if _elsewhere is not None:
+        return _elsewhere
     import platformdirs
 
     return _usable(Path(platformdirs.user_cache_path("serverless-tsne")))
@@ -32,6 +46,8 @@ def folder() -> Path:
 
 def data_folder() -> Path:
     """Return where records lie that cannot be made again; it need not exist."""
+    if _elsewhere is not None:
+        return _elsewhere
     import platformdirs
 
     return _usable(Path(platformdirs.user_data_path("serverless-tsne")))

@@ -159,7 +159,7 @@ class Calls:
     @procedure("FunctionCallCancel")
     async def _cancel(self, request: Any) -> Any:
         call = self._known(request.function_call_id)
-        await self.pools[call.function_id].cancel(call)
+        await self.pools[call.function_id].cancel(call, end=request.terminate_containers)
         return Empty()
 
     @procedure("FunctionCallFromId")

@@ -1,7 +1,7 @@
 """A container of the loopback: a process that runs the service on what comes in at its stdin.
 
-A message is one line of JSON, ``{"method": …, "lengths": […]}``, and then its arguments as raw
-bytes; an answer is one line, ``{"length": …}``, and then its bytes.
+It says "ready" first. A message is one line of JSON, ``{"method": …, "lengths": […]}``, and then
+its arguments as raw bytes; an answer is one line, ``{"length": …}``, and then its bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def main() -> None:
     os.dup2(2, 1)
     service = Service(("opentsne",), Place(Path(folder)))
     methods: dict[str, Callable[..., bytes]] = {"wake": service.wake, "embed": service.embed}
+    answers.write(b"ready\n")
+    answers.flush()
     while line := sys.stdin.buffer.readline():
         message = json.loads(line)
         arguments = [sys.stdin.buffer.read(length) for length in message["lengths"]]

@@ -72,6 +72,8 @@ class Container:
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT,
         )
+        assert self._process.stdout is not None
+        await self._process.stdout.readline()
 
     async def run(self, call: Call) -> bytes:
         """Return the answer to one call.
@@ -164,13 +166,13 @@ class Pool:
         async with self._news:
             self._news.notify_all()
 
-    async def cancel(self, call: Call) -> None:
-        """End a call, and the container that works on it."""
+    async def cancel(self, call: Call, *, end: bool) -> None:
+        """End a call; the container works on, as on a GPU, unless it is to end as well."""
         call.finish("cancelled", trouble="the call was cancelled")
         if call in self._waiting:
             self._waiting.remove(call)
         for worker, current in list(self._workers.items()):
-            if current is call:
+            if current is call and end:
                 worker.cancel()
 
     async def close(self) -> None:

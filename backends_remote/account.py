@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from backends_remote import client, journal, wire
-from backends_remote.client import Client, DataVolume
+from backends_remote.client import Client
 from backends_remote.deployment import (
     APP_NAME,
     DAY_SECONDS,
@@ -21,6 +21,8 @@ from backends_remote.deployment import (
     part_name,
 )
 from backends_remote.failures import PreemptedError, before_work
+from backends_remote.network import check_reachable, within
+from backends_remote.volume import DataVolume
 from tsne_backends import __version__
 from tsne_backends.errors import (
     BackendError,
@@ -87,7 +89,7 @@ def deploy() -> str:
     with before_work():
         import modal
 
-        client.check_reachable()
+        check_reachable()
         from backends_remote import modal_app
 
         with modal.enable_output():
@@ -110,8 +112,8 @@ def undeploy() -> bool:
     client.forget_look_ups()
     try:
         with before_work():
-            client.check_reachable()
-            client.within(STOP_SECONDS, _stop)
+            check_reachable()
+            within(STOP_SECONDS, _stop)
     except NotDeployedError:
         journal.record_deployment(None)
         return False

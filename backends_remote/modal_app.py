@@ -23,7 +23,8 @@ from backends_remote.deployment import (
     PYTHONS,
     VOLUME_NAME,
 )
-from backends_remote.service import Place, Service
+from backends_remote.place import Place
+from backends_remote.service import Service
 from tsne_backends.transfer import IDLE_SECONDS
 
 app = modal.App(APP_NAME)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from backends_remote import wire
-from backends_remote.client import DataVolume
 from backends_remote.codec import Encoding, encode_blocks
 from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, MAX_FRAME_BYTES, part_name
+from backends_remote.volume import DataVolume
 from tsne_backends.errors import BackendUnavailableError, PayloadTooLargeError
 
 #: Frames up to here travel with the call; larger ones by file.

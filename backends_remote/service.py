@@ -8,12 +8,8 @@ that the client can raise its own error for it.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import joblib
@@ -21,8 +17,9 @@ import numpy as np
 
 from backends_remote import wire
 from backends_remote.codec import CodecError, decode
-from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, MAX_FRAME_BYTES, part_name
+from backends_remote.deployment import MAX_FRAME_BYTES
 from backends_remote.kept import GraphMemory, KeptData
+from backends_remote.place import Place
 from backends_remote.request import problem_from
 from tsne_backends import __version__
 from tsne_backends.backend import Backend, Embedding
@@ -58,35 +55,6 @@ class RefusalError(Exception):
 
 class _OutOfTimeError(Exception):
     """The time was up that the client allows."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where uploaded data lie.
-
-    Attributes
-    ----------
-    folder : Path
-        Holds one folder per data set, named by its digest.
-    refresh : callable
-        Makes files visible that were uploaded since the container began.
-    """
-
-    folder: Path
-    refresh: Callable[[], object] = lambda: None
-
-    def expire(self) -> None:
-        """Remove data sets that were uploaded long ago; a client sends them again if need be."""
-        limit = time.time() - DATA_DAYS * DAY_SECONDS
-        for one in self.folder.iterdir() if self.folder.is_dir() else ():
-            # Another container may be removing the same.
-            with suppress(OSError, ValueError):
-                if max(file.stat().st_mtime for file in one.iterdir()) < limit:
-                    self.remove(one.name)
-
-    def remove(self, digest: str) -> None:
-        """Remove a data set."""
-        shutil.rmtree(self.folder / digest, ignore_errors=True)
 
 
 class Service:
@@ -216,7 +184,7 @@ class Service:
             self._check_size(len(data))
             head, blocks = wire.unpack(data, "data")
         elif wanted.get("place") == "volume" and self._place is not None:
-            lying = self._on_volume(self._place, digest, wanted.get("parts"))
+            lying = self._place.read(digest, self._sizes(wanted.get("parts")))
             if lying is None:
                 return None
             head, blocks = lying
@@ -237,40 +205,13 @@ class Service:
             raise ValueError("X holds NaN or infinite values.")
         return self._kept.put(digest, X)
 
-    def _on_volume(
-        self, place: Place, digest: str, parts: Any
-    ) -> tuple[wire.Head, list[memoryview]] | None:
+    def _sizes(self, parts: Any) -> list[int]:
+        """Return the bytes of every part, if they make sense and are few enough."""
         whole = isinstance(parts, list) and all(type(part) is int and part > 0 for part in parts)
         if not whole or not 0 < len(parts) <= wire.MAX_BLOCKS:
             raise DamagedFrameError("The request does not say in which parts the data lie.")
         self._check_size(sum(parts))
-        folder = place.folder / digest
-        files = [folder / part_name(number) for number in range(len(parts))]
-        if not _are_there(files, parts):
-            place.refresh()
-            if not _are_there(files, parts):
-                return None
-        try:
-            return self._read_parts(files)
-        except (DamagedFrameError, VersionMismatchError):
-            place.remove(digest)  # the client sends them again, and whole
-            return None
-
-    def _read_parts(self, files: list[Path]) -> tuple[wire.Head, list[memoryview]]:
-        head = wire.read_head(files[0].read_bytes(), "data")
-        blocks: list[memoryview] = []
-        # Read, not mapped: Modal refuses to refresh a volume on which files are open.
-        for file in files[1:]:
-            view = memoryview(file.read_bytes())
-            while len(view):
-                if len(blocks) == len(head.lengths):
-                    raise DamagedFrameError("The parts on the volume hold more than was declared.")
-                length = head.lengths[len(blocks)]
-                blocks.append(view[:length])
-                view = view[length:]
-        blocks += [memoryview(b"")] * (len(head.lengths) - len(blocks))
-        wire.check_blocks(head, blocks)
-        return head, blocks
+        return list(parts)
 
     def _check_size(self, n_bytes: int) -> None:
         if n_bytes > self._max_frame_bytes:
@@ -337,13 +278,6 @@ def _unusable(name: str) -> str:
         return f'There is no backend "{name}" in this version.'
     verdict = load_backend(name).available()
     return "" if verdict.ok else f"{name}: {verdict.reason}"
-
-
-def _are_there(files: list[Path], sizes: list[int]) -> bool:
-    try:
-        return [file.stat().st_size for file in files] == sizes
-    except OSError:
-        return False
 
 
 def _is_digest(value: str) -> bool:

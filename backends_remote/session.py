@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from backends_remote.codec import choose_encoding
 from backends_remote.failures import PreemptedError
 from backends_remote.jobs import DataNeededError, fetch, interrupted, read_map, record_end
 from backends_remote.request import parameters_of
+from backends_remote.watch import Watch, too_dear
 from tsne_backends import __version__
 from tsne_backends.backend import Embedding
 from tsne_backends.errors import (
@@ -36,12 +36,11 @@ from tsne_backends.errors import (
     ResultExpiredError,
     VersionMismatchError,
 )
+from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.run import Run
 from tsne_backends.transfer import IDLE_SECONDS
 
-#: Seconds to wait for a machine of the kind asked for, its start included.
-START_PATIENCE_SECONDS = 300.0
 #: Ends of an earlier job after which the same map is simply asked for again.
 _ENDED = (
     ContainerCrashedError,
@@ -98,7 +97,7 @@ class Session:
         self._client = Client(terms.gpu, terms.timeout_seconds)
         self._data_key = ""
         self._is_awake = False
-        self._began = time.monotonic()
+        self._watch = Watch(self._client, run.note, terms.max_seconds)
 
     def embed(self) -> Embedding:
         """Return the map.
@@ -200,7 +199,9 @@ class Session:
         self._run.note("waiting for a container")
         for tries_left in reversed(range(1 + PREEMPTION_TRIES)):
             try:
-                answer = fetch(wake_id, self._run.note, self._watch())
+                answer = fetch(
+                    wake_id, self._run.note, self._watch.between_polls(is_awake=self._is_awake)
+                )
                 break
             except PreemptedError as error:
                 if not tries_left:
@@ -233,7 +234,7 @@ class Session:
                 "version": __version__,
                 "parameters": parameters_of(self._problem),
                 "data": {"digest": sent.digest, "place": sent.place, "parts": list(sent.parts)},
-                "max_seconds": self._seconds_left(),
+                "max_seconds": self._watch.seconds_left(),
             },
         )
         if frame:
@@ -256,6 +257,8 @@ class Session:
         raise AssertionError("unreachable")
 
     def _submit(self, request: bytes, frame: bytes) -> journal.Job:
+        if frame:
+            self._run.note(f"uploading {size(len(frame))}")
         with self._run.phase("upload" if frame else "start"):
             job_id = self._client.submit(request, frame)
         job = journal.Job(
@@ -274,7 +277,9 @@ class Session:
         """Wait for a job's map; on Ctrl-C ask what is to become of it."""
         began = time.perf_counter()
         try:
-            answer = fetch(job.id, self._run.note, self._watch())
+            answer = fetch(
+                job.id, self._run.note, self._watch.between_polls(is_awake=self._is_awake)
+            )
             embedding, seconds = read_map(answer, job)
         except KeyboardInterrupt:
             interrupted(job)
@@ -284,10 +289,11 @@ class Session:
                 with suppress(BackendError):
                     client.cancel(job.id)
             record_end(job, error)
-            if isinstance(error, RemoteTimeoutError) and self._is_out_of_money():
-                raise _too_dear() from error
+            if isinstance(error, RemoteTimeoutError) and self._watch.is_out_of_money():
+                raise too_dear() from error
             raise
         journal.record_job(replace(job, state="done"))
+        self._run.note(f"downloaded {size(len(answer))}")
         for name, value in seconds.items():
             self._add(name, value)
         rest = max(0.0, time.perf_counter() - began - sum(seconds.values()))
@@ -300,55 +306,9 @@ class Session:
         details = {**embedding.details, **self._run.transfer, "job": job.id}
         return replace(embedding, details=details)
 
-    def _watch(self) -> Callable[[], None]:
-        """Return a check, between two polls, of the money and of a machine to wait for."""
-        began = time.monotonic()
-        said = ""
-        has_machine = self._is_awake
-
-        def watch() -> None:
-            nonlocal said, has_machine
-            if self._is_out_of_money():
-                raise _too_dear()
-            if has_machine:
-                return
-            try:
-                stats = self._client.stats()
-            except (BackendError, TimeoutError):
-                return  # the next poll will find out whether the connection is lost
-            has_machine = stats.n_containers > 0 and not stats.n_waiting
-            words = "running" if has_machine else "queued: no container is ready yet"
-            if words != said:
-                self._run.note(words)
-                said = words
-            if not stats.n_containers and time.monotonic() - began > START_PATIENCE_SECONDS:
-                raise GpuUnavailableError(
-                    f"No machine with a GPU of kind {self._terms.gpu} became free within "
-                    f'{START_PATIENCE_SECONDS:.0f} s. Choose another "gpu" in backend_options.'
-                )
-
-        return watch
-
-    def _seconds_left(self) -> float | None:
-        """Return the seconds that the user's money still pays for, since the first call."""
-        if self._terms.max_seconds is None:
-            return None
-        return max(0.0, self._terms.max_seconds - (time.monotonic() - self._began))
-
-    def _is_out_of_money(self) -> bool:
-        left = self._seconds_left()
-        return left is not None and left <= 0
-
     def _add(self, phase: str, seconds: float) -> None:
         timings = self._run.timings
         timings[phase] = timings.get(phase, 0.0) + seconds
-
-
-def _too_dear() -> CostLimitError:
-    return CostLimitError(
-        "The run was ended, because it would have cost more than max_cost allows. Raise max_cost, "
-        "or choose fewer iterations."
-    )
 
 
 def _taken_away(error: PreemptedError) -> RemoteError:

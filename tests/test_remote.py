@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 import tsne_backends
 from backends_remote import encoding, jobs, journal, outbox
-from backends_remote.client import DataVolume
+from backends_remote.volume import DataVolume
 from benchmarks.data import load
 from tsne_backends import ServerlessTSNE
 from tsne_backends.errors import ResultExpiredError

@@ -14,8 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from backends_remote import account, client, jobs, journal, outbox, session, wire
-from backends_remote.client import DataVolume
+from backends_remote import account, client, jobs, journal, network, outbox, session, watch, wire
+from backends_remote.volume import DataVolume
 from tsne_backends import BackendUnavailableError, BackendWarning, ServerlessTSNE, store
 from tsne_backends.errors import (
     ConnectionLostError,
@@ -241,7 +241,7 @@ def test_another_version_in_a_warm_container(cloud, X):
 
 
 def test_no_machine_of_a_kind(cloud, X, monkeypatch):
-    monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "START_PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.3)
     cloud.faults.no_gpus = {"H100"}
     with pytest.raises(GpuUnavailableError, match=r'H100.*Choose another "gpu"'):
@@ -351,16 +351,16 @@ def test_a_silent_network_fails_soon(cloud, X, monkeypatch):
         time.sleep(min(timeout, 0.5))
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(client.socket, "create_connection", swallow)
-    assert client.CONNECT_SECONDS <= 5
+    monkeypatch.setattr(network.socket, "create_connection", swallow)
+    assert network.CONNECT_SECONDS <= 5
     with pytest.raises(ServiceUnreachableError, match="timed out"):
         remote().fit(X)
 
 
 @pytest.mark.parametrize("procedure", ["FunctionMap", "VolumeGetOrCreate"])
 def test_a_server_that_never_answers(cloud, X, monkeypatch, procedure):
-    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
-    monkeypatch.setattr(client, "SLOWEST_UPLOAD", 1e9)
+    monkeypatch.setattr(network, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(network, "SLOWEST_UPLOAD", 1e9)
     monkeypatch.setattr(outbox, "INLINE_BYTES", 1000)
     cloud.faults.stalled = {procedure}
     with pytest.raises(ServiceUnreachableError, match="did not answer within"):
@@ -370,8 +370,8 @@ def test_a_server_that_never_answers(cloud, X, monkeypatch, procedure):
 def test_a_job_that_was_submitted_too_late_is_ended(cloud, X, monkeypatch):
     """Its caller has gone, so nobody would fetch its map."""
     remote().fit(X)
-    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
-    monkeypatch.setattr(client, "SLOWEST_UPLOAD", 1e9)
+    monkeypatch.setattr(network, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(network, "SLOWEST_UPLOAD", 1e9)
     slow = client.Client("T4", 1200)
     slow.connect()
 
@@ -381,7 +381,7 @@ def test_a_job_that_was_submitted_too_late_is_ended(cloud, X, monkeypatch):
 
     before = set(cloud.plane.calls)
     with pytest.raises(ServiceUnreachableError):
-        client.within(0.5, spawn, client._end_call)
+        network.within(0.5, spawn, client._end_call)
     time.sleep(1.5)
     (call,) = set(cloud.plane.calls) - before
     assert cloud.plane.counts["FunctionCallCancel"] >= 1
@@ -390,7 +390,7 @@ def test_a_job_that_was_submitted_too_late_is_ended(cloud, X, monkeypatch):
 
 def test_a_poll_that_never_answers_is_made_again(cloud, X, monkeypatch):
     remote().fit(X)
-    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(network, "CALL_SECONDS", 0.5)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.5)
     monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
     cloud.faults.stalled = {"FunctionGetOutputs"}
@@ -532,7 +532,7 @@ def test_auto_goes_on_with_the_next_backend_and_one_warning(cloud, X, monkeypatc
         cloud.faults.version = "0.0.9"
     elif fault == "no_gpus":
         cloud.faults.no_gpus = {"T4"}
-        monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(watch, "START_PATIENCE_SECONDS", 0.5)
         monkeypatch.setattr(client, "POLL_SECONDS", 0.3)
     else:
         setattr(cloud.faults, fault, True)
@@ -712,7 +712,7 @@ def test_a_failing_look_at_the_queue_does_not_end_a_job(cloud, X, monkeypatch):
 
     monkeypatch.setattr(client.Client, "stats", failing)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.1)
-    monkeypatch.setattr(session, "START_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "START_PATIENCE_SECONDS", 0.0)
     assert remote(seed=1, max_iter=2000).fit(X).n_iter_ > 250
 
 
@@ -734,3 +734,12 @@ def test_an_answer_with_odd_numbers(cloud, X, header):
     with pytest.raises(DamagedFrameError, match="lacks"):
         jobs.attach(job.id)
     assert tsne.n_iter_ == 250
+
+
+def test_a_service_deployed_anew_by_another_process_is_looked_up_again(cloud, X):
+    remote().fit(X)
+    stale = dict(client._looked_up)
+    account.undeploy()
+    account.deploy()
+    client._looked_up.update(stale)
+    assert np.isfinite(remote(seed=1).fit_transform(X)).all()

@@ -16,8 +16,9 @@ from backends_remote import wire
 from backends_remote.codec import choose_encoding, encode_blocks
 from backends_remote.failures import refusal
 from backends_remote.kept import KeptData
+from backends_remote.place import Place
 from backends_remote.request import FIELDS, parameters_of
-from backends_remote.service import MAX_REQUEST_BYTES, Place, Service
+from backends_remote.service import MAX_REQUEST_BYTES, Service
 from tsne_backends import Problem, __version__, register_backend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.errors import GpuMemoryError, RemoteError

@@ -80,6 +80,9 @@ class Calls:
     async def _call(self, request: Any) -> Any:
         if self._faults.quota:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "the workspace's spend limit is reached")
+        app = self._deployments.functions[request.function_id].get("app")
+        if app not in self._deployments.deployed.values():
+            raise GRPCError(Status.NOT_FOUND, f"The app of {request.function_id} was stopped")
         call_id = self._new_id("fc")
         given = [
             await self._queue(call_id, request.function_id, item)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backends_remote import service as service_module
-from backends_remote.service import Place, Service
+from backends_remote.place import Place
+from backends_remote.service import Service
 
 
 def main() -> None:

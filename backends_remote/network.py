@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -34,8 +33,22 @@ def within(
     and warns of blocking calls where an event loop runs, as in notebooks. A thread of its own,
     which nobody waits for when the process ends, answers both. Where the caller left early, by
     Ctrl-C or for lack of time, ``undo`` is called with what ``work`` returned after all.
+
+    Parameters
+    ----------
+    seconds : float
+    work : callable
+        Called without arguments, in a thread.
+    undo : callable, optional
+        ``undo(result)``.
+
+    Raises
+    ------
+    ServiceUnreachableError
+        The time is up.
     """
     future: Future[T] = Future()
+    undone = threading.Event()
 
     def do() -> None:
         try:
@@ -43,22 +56,22 @@ def within(
         except BaseException as error:  # whatever it is, it belongs to the caller
             future.set_exception(error)
 
-    def leave() -> None:
-        future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
+    def clean_up(done: Future[T]) -> None:
+        if done.exception() is None:
+            undo(done.result())
+        undone.set()
 
     threading.Thread(target=do, name="serverless-tsne-call", daemon=True).start()
     try:
         return future.result(timeout=seconds)
     except KeyboardInterrupt:
-        leave()
-        # The thread ends with the process, so give it a moment to undo what it did.
-        with suppress(Exception):
-            future.result(timeout=UNDO_SECONDS)
+        future.add_done_callback(clean_up)
+        undone.wait(UNDO_SECONDS)  # the thread ends with the process
         raise
     except TimeoutError:
         if future.done():  # it came in the last moment, or the work itself raised this
             return future.result()
-        leave()
+        future.add_done_callback(clean_up)
         raise ServiceUnreachableError(
             f"Modal did not answer within {seconds:.0f} s. Check the network, or go on with a "
             "local backend."

@@ -743,3 +743,18 @@ def test_a_service_deployed_anew_by_another_process_is_looked_up_again(cloud, X)
     account.deploy()
     client._looked_up.update(stale)
     assert np.isfinite(remote(seed=1).fit_transform(X)).all()
+
+
+def test_what_an_interrupted_step_did_is_undone(monkeypatch):
+    undone = []
+    timer = threading.Timer(0.2, os.kill, args=[os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        network.within(10, lambda: time.sleep(0.6) or "fc-1", undone.append)
+    assert undone == ["fc-1"]
+
+
+def test_a_proxy_is_left_to_modals_library(monkeypatch):
+    monkeypatch.setattr(network, "_try_servers", lambda: pytest.fail("probed past the proxy"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    network.check_reachable()

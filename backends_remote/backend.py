@@ -197,10 +197,16 @@ class ModalBackend(Backend):
 
     def _refuse_codec(self, problem: Problem) -> str | None:
         """Return why the codec asked for cannot send this X."""
-        if self.option(problem, "codec") != "rotated":
-            return None
+        from backends_remote.distances import ROTATABLE, is_measurable
+
+        asked, metric = self.option(problem, "codec"), str(problem.metric)
+        if asked in ("float16", "rotated") and not is_measurable(metric, sparse=problem.is_sparse):
+            return (
+                f'What the codec "{asked}" loses cannot be measured in the metric "{metric}"; pass '
+                'codec="lossless", or none.'
+            )
         exact = self.option(problem, "transfer_loss") == 0
-        if problem.is_sparse or exact or problem.metric not in ("euclidean", "l2", "cosine"):
+        if asked == "rotated" and (problem.is_sparse or exact or metric not in ROTATABLE):
             return (
                 'The codec "rotated" needs dense X, a Euclidean or cosine metric and a '
                 'transfer_loss above 0; pass codec="lossless", or none.'

@@ -472,6 +472,7 @@ def test_an_answer_of_the_wrong_shape(cloud, X, monkeypatch):
         ({"options": {"gpus": "T4"}}, 'Did you mean "gpu"'),
         ({"options": {"transfer_loss": 2}}, "from 0 to 0.25"),
         ({"options": {"codec": "rotated"}, "metric": "manhattan"}, "dense X"),
+        ({"options": {"codec": "float16"}, "metric": "minkowski"}, "cannot be measured"),
         ({"options": {"codec": "zip"}}, "lossless"),
         ({"options": {"timeout": -5}}, "up to"),
     ],

@@ -98,7 +98,8 @@ def deploy() -> str:
     journal.record_deployment(journal.Deployment(APP_NAME, __version__, time.time()))
     try:
         return str(modal_app.app.get_dashboard_url())
-    except Exception:  # a nicety, which not every version of the client has
+    # The page is a nicety, which not every version of the client knows; the deployment stands.
+    except Exception:
         return ""
 
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def _dense_jobs(X: NDArray[Any], encoding: Encoding) -> Iterator[Callable[[], by
     rows = encoding.header["block_rows"]
     for start in range(0, len(X), rows):
         block = X[start : start + rows]
-        yield lambda block=block: encode(block, encoding)  # type: ignore[misc]
+        yield partial(encode, block, encoding)
 
 
 def _encode_dense(block: NDArray[Any], encoding: Encoding) -> bytes:
@@ -171,4 +172,4 @@ def _sparse_jobs(X: Any, encoding: Encoding) -> Iterator[Callable[[], bytes]]:
     yield counts
     for start in range(0, header["nnz"], header["chunk"]):
         part = slice(start, min(header["nnz"], start + header["chunk"]))
-        yield lambda part=part: entries(part)  # type: ignore[misc]
+        yield partial(entries, part)

@@ -51,3 +51,19 @@ def cloud(_loopback, _own_cache_folder):
     journal.record_deployment(journal.Deployment(APP_NAME, __version__, time.time()))
     yield _loopback
     vars(_loopback.faults).update(vars(Faults()))
+
+
+@pytest.fixture
+def bounded():
+    """End a test that hangs, with a trace of where it does."""
+
+    import signal
+
+    def too_long(*_):
+        raise AssertionError("the test took longer than its limit")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

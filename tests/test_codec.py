@@ -250,13 +250,20 @@ def test_constant_columns_vanish():
     assert true_loss(wide, Y, 30) < 0.03
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("exponent", [-290, -36, 36, 290])
+@pytest.mark.parametrize(
+    ("dtype", "exponent"),
+    [
+        (np.float32, -36),
+        (np.float32, 36),
+        (np.float64, -290),
+        (np.float64, -36),
+        (np.float64, 36),
+        (np.float64, 290),
+    ],
+)
 @pytest.mark.parametrize("codec", ["float16", "rotated"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_extremes_of_magnitude(dtype, exponent, codec, metric):
-    if dtype == np.float32 and abs(exponent) > 100:
-        pytest.skip("not a float32")
     X = clusters(600, 12, dtype=np.float64)
     huge = (X * 10.0**exponent).astype(dtype)
     encoding, Y = sent(huge, codec, metric=metric, max_loss=0.05)

@@ -29,7 +29,7 @@ def remote(seed=0, perplexity=10.0, options=None, **more):
 
 
 @pytest.fixture
-def X():  # noqa: N802
+def X():
     """Rows no other test sends: the service keeps what it has seen."""
     return np.random.default_rng().normal(size=(300, 20)).astype(np.float32)
 
@@ -209,7 +209,7 @@ def test_a_job_can_be_attached_to(cloud, X):
 
 def test_a_killed_client_finds_its_job_again(cloud, X, monkeypatch):
     class Killed(BaseException):
-        pass
+        """No handler of ours may take it for an interrupt."""
 
     def die(*_, **__):
         raise Killed

@@ -27,7 +27,7 @@ from tsne_backends.registry import unregister_backend
 
 
 @pytest.fixture(scope="module")
-def X():  # noqa: N802
+def X():
     from sklearn.datasets import load_digits
 
     # A little noise, because rows at equal distances may be found in any order.

@@ -12,6 +12,7 @@ def procedure(*names: str) -> Callable[[F], F]:
     """Mark a method as the answer to procedures of the protocol."""
 
     def mark(function: F) -> F:
+        # The type of a function knows no attributes; the mark is read back by `procedures_of`.
         function.procedures = names  # type: ignore[attr-defined]
         return function
 

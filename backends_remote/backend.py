@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from backends_remote import journal
 from backends_remote.deployment import FALL_BACK_GPUS, TIMEOUTS_SECONDS
-from backends_remote.request import METRICS
 from tsne_backends import transfer
 from tsne_backends.backend import (
     Backend,
@@ -22,6 +21,14 @@ from tsne_backends.backend import (
     Option,
     Parameter,
     Verdict,
+)
+from tsne_backends.backends.cuml import (
+    refuse_components,
+    refuse_init,
+    refuse_method,
+    refuse_metric,
+    refuse_metric_params,
+    refuse_perplexity,
 )
 from tsne_backends.errors import CostLimitError
 from tsne_backends.machine import Link, Machine
@@ -40,36 +47,6 @@ CHOOSE_SECONDS, CHOOSE_FEATURE_SECONDS = 0.12, 1.2e-3
 PACKAGES = ("modal", "zstandard")
 
 
-def _refuse_metric(problem: Problem) -> str | None:
-    if problem.metric in METRICS:
-        return None
-    return (
-        f'The service knows the metrics {", ".join(METRICS)}; it was "{problem.metric_name}". '
-        'backend="opentsne" takes any.'
-    )
-
-
-def _refuse_metric_params(problem: Problem) -> str | None:
-    if set(problem.metric_params) <= {"p"}:
-        return None
-    return "The service takes no metric_params but Minkowski's p."
-
-
-def _refuse_init(problem: Problem) -> str | None:
-    if problem.init in ("pca", "random"):
-        return None
-    return 'The service takes no array as init; pass "pca" or "random", or use backend="opentsne".'
-
-
-def _refuse_components(problem: Problem) -> str | None:
-    if problem.n_components == 2:
-        return None
-    return (
-        f"The service makes maps of 2 dimensions; n_components was {problem.n_components}. "
-        'backend="opentsne" makes others.'
-    )
-
-
 class ModalBackend(Backend):
     """cuML on a GPU of the user's own Modal account."""
 
@@ -78,18 +55,18 @@ class ModalBackend(Backend):
     remote = True
     parameters: ClassVar[Mapping[str, Parameter]] = MappingProxyType(
         {
-            "n_components": Parameter("sent to the service", refuse=_refuse_components),
-            "perplexity": Parameter("sent to the service"),
+            "n_components": Parameter("sent to the service", refuse=refuse_components),
+            "perplexity": Parameter("sent to the service", refuse=refuse_perplexity),
             "early_exaggeration": Parameter("sent to the service"),
             "learning_rate": Parameter("sent to the service"),
             "max_iter": Parameter("sent to the service"),
             "n_iter_without_progress": Parameter("sent to the service"),
             "min_grad_norm": Parameter("sent to the service"),
-            "metric": Parameter("sent to the service", refuse=_refuse_metric),
-            "metric_params": Parameter("sent to the service", refuse=_refuse_metric_params),
-            "init": Parameter("sent to the service", refuse=_refuse_init),
+            "metric": Parameter("sent to the service", refuse=refuse_metric),
+            "metric_params": Parameter("sent to the service", refuse=refuse_metric_params),
+            "init": Parameter("sent to the service", refuse=refuse_init),
             "random_state": Parameter("sent to the service", "as a seed"),
-            "method": Parameter("sent to the service"),
+            "method": Parameter("sent to the service", refuse=refuse_method),
             "angle": Parameter("sent to the service"),
             "n_jobs": Parameter("encoding here", "the service uses its whole machine"),
         }

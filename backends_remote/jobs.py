@@ -112,14 +112,16 @@ def read_map(answer: bytes, job: journal.Job) -> tuple[Embedding, dict[str, floa
         kl, n_iter = float(header["kl_divergence"]), int(header["n_iter"])
         seconds = {str(name): float(value) for name, value in header["seconds"].items()}
         details = dict(header["details"])
+        quality = {str(name): float(value) for name, value in header.get("quality", {}).items()}
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedFrameError(
             f"The answer to job {job.id} lacks what describes its map ({error!r})."
         ) from error
-    if not (np.isfinite(coordinates).all() and np.isfinite([kl, *seconds.values()]).all()):
+    numbers = [kl, *seconds.values(), *quality.values()]
+    if not (np.isfinite(coordinates).all() and np.isfinite(numbers).all()):
         raise DamagedFrameError(f"The map of job {job.id} holds values that are not finite.")
     remote = {name: header.get(name) for name in ("gpu", "container", "version", "backend")}
-    return Embedding(coordinates, kl, n_iter, {**details, **remote}), seconds
+    return Embedding(coordinates, kl, n_iter, {**details, **remote}, quality), seconds
 
 
 def record_end(job: journal.Job, error: BaseException) -> None:

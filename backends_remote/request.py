@@ -9,20 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tsne_backends.gpu.neighbors import METRICS
 from tsne_backends.problem import Problem
-
-#: Metrics that scikit-learn and cuML both know, by the same name and with the same meaning.
-METRICS = (
-    "euclidean",
-    "l2",
-    "cosine",
-    "correlation",
-    "manhattan",
-    "cityblock",
-    "l1",
-    "chebyshev",
-    "minkowski",
-)
 
 #: Most iterations a service runs; the time limit of a container ends far fewer.
 MAX_ITER = 1_000_000

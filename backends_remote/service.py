@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import joblib
@@ -35,7 +35,7 @@ from tsne_backends.machine import find_gpus, thread_count
 from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
-from tsne_backends.run import Run
+from tsne_backends.run import Callback, Run
 from tsne_backends.transfer import USABLE_MEMORY, gpu_bytes
 
 #: Largest X after decoding, in bytes: what fits the largest GPU.
@@ -144,7 +144,7 @@ class Service:
         problem = problem_from(header.get("parameters"), X, thread_count(None))
         engine = self._engine(problem)
         run = Run(
-            callbacks=[_deadline(header.get("max_seconds"))],
+            callbacks=_deadline(header.get("max_seconds")),
             memory=cast(joblib.Memory, graphs),
         )
         try:
@@ -254,6 +254,7 @@ class Service:
             "kl_divergence": float(embedding.kl_divergence),
             "n_iter": int(embedding.n_iter),
             "details": _plain(embedding.details),
+            "quality": {name: float(value) for name, value in embedding.quality.items()},
             "seconds": {name: round(value, 4) for name, value in seconds.items()},
         }
         return wire.pack("answer", header, [coordinates.tobytes()])
@@ -285,18 +286,26 @@ def _is_digest(value: str) -> bool:
     return len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
-def _deadline(max_seconds: Any) -> Callable[..., bool]:
-    """Return a callback that ends a run when the seconds are over that the client pays for."""
-    if max_seconds is not None and not (type(max_seconds) in (int, float) and max_seconds >= 0):
+def _deadline(max_seconds: Any) -> list[Callback]:
+    """Return the callback, if any, that ends a run when the client's money is spent.
+
+    Raises
+    ------
+    DamagedFrameError
+        The seconds are none.
+    """
+    if max_seconds is None:
+        return []
+    if not (type(max_seconds) in (int, float) and max_seconds >= 0):
         raise DamagedFrameError(f"max_seconds must not be negative; it was {max_seconds!r:.40}.")
-    end = None if max_seconds is None else time.monotonic() + max_seconds
+    end = time.monotonic() + max_seconds
 
     def check(iteration: int, kl: float, embedding: Any) -> bool:
-        if end is not None and time.monotonic() > end:
+        if time.monotonic() > end:
             raise _OutOfTimeError
         return False
 
-    return check
+    return [check]
 
 
 def _plain(value: Any) -> Any:

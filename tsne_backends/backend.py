@@ -159,12 +159,15 @@ class Embedding:
         Iterations run, those with early exaggeration included.
     details : mapping
         What the engine chose and which version it is; plain Python values only.
+    quality : mapping
+        What the engine measured of the finished map, by name; empty where it measures nothing.
     """
 
     coordinates: NDArray[np.float32]
     kl_divergence: float
     n_iter: int
     details: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, float] = field(default_factory=dict)
 
 
 class Backend(ABC):
@@ -186,11 +189,15 @@ class Backend(ABC):
         What ``backend_options`` may hold.
     remote : bool
         Whether X leaves this machine; users can forbid that.
+    takes_gpu_arrays : bool
+        Whether `embed` takes a ``cupy.ndarray`` where X lies on a GPU; other backends get a copy in
+        the processor's memory.
     """
 
     name: ClassVar[str]
     where: ClassVar[str]
     remote: ClassVar[bool] = False
+    takes_gpu_arrays: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, Parameter]]
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
 

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend, Embedding
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
+from tsne_backends.gpu.arrays import on_host
 from tsne_backends.plan import Candidate, Plan
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend, load_backends
@@ -70,7 +71,7 @@ def run_first_that_starts(
     candidates : mapping of str to Backend
         At least those in ``plan.order``.
     problem : Problem
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, cupy.ndarray or CSR matrix of shape (n_samples, n_features)
     run : Run
     announce : callable
         Told of each candidate before it is tried.
@@ -91,7 +92,10 @@ def run_first_that_starts(
     def embed(way: Candidate) -> Embedding:
         announce(way)
         options = {**way.options, **problem.options}
-        return candidates[way.backend].embed(replace(problem, options=options), X, run)
+        backend = candidates[way.backend]
+        # Only where it is used is X fetched from a GPU.
+        data = X if backend.takes_gpu_arrays else on_host(X)
+        return backend.embed(replace(problem, options=options), data, run)
 
     with threadpool_limits(problem.n_threads):
         while True:

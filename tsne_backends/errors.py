@@ -113,6 +113,10 @@ class BackendWarning(UserWarning):
     """A backend was skipped: a broken plug-in, or one that could not start under ``auto``."""
 
 
+class MapQualityWarning(UserWarning):
+    """A finished map cannot be one of its data: it has collapsed, or keeps no neighbours."""
+
+
 class MemoryOfRunsWarning(UserWarning):
     """What is remembered of this machine, its runs and its jobs cannot be read or written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,31 @@ INITIAL_STD = 1e-4
 JITTER = 0.01
 
 
+#: Returns the leading components of X, of shape (n_samples, at most n_components), and the largest
+#: absolute mean of a feature.
+Components = Callable[[Any, int, int], tuple[NDArray[np.float64], float]]
+
+
+def principal_components(X: Any, n_components: int, seed: int) -> tuple[NDArray[np.float64], float]:
+    """Return X's leading components by scikit-learn, and the largest absolute mean of a feature."""
+    from sklearn.decomposition import PCA
+
+    n_components = min(n_components, *X.shape)
+    if hasattr(X, "tocsr") and n_components == min(X.shape):
+        X = (
+            X.toarray()
+        )  # the sparse solver wants fewer components than this; X is then tiny or thin
+    pca = PCA(n_components=n_components, random_state=seed).set_output(transform="default")
+    with np.errstate(invalid="ignore", divide="ignore"):  # PCA divides by zero on constant data
+        scores = np.asarray(pca.fit_transform(X), dtype=np.float64)
+    return scores, float(np.abs(pca.mean_).max())
+
+
 def initial_positions(
-    problem: Problem, X: Any, given: NDArray[Any] | None = None
+    problem: Problem,
+    X: Any,
+    given: NDArray[Any] | None = None,
+    components: Components = principal_components,
 ) -> NDArray[np.float64]:
     """Return where the points start.
 
@@ -30,6 +54,9 @@ def initial_positions(
         The data; used by ``"pca"`` only.
     given : ndarray of shape (n_samples, n_components), optional
         The user's array, used exactly as given.
+    components : callable, optional
+        ``components(X, n_components, seed)`` returns the leading components of X and the largest
+        absolute mean of a feature; for engines that have a quicker way to them.
 
     Returns
     -------
@@ -45,28 +72,23 @@ def initial_positions(
     noise = INITIAL_STD * rng.standard_normal(size=shape)
     # Single precision here, as in scikit-learn, so that "random" starts from the same numbers.
     noise = noise.astype(np.float32).astype(np.float64)
-    return noise if problem.init == "random" else _pca(X, noise, problem.seed)
+    if problem.init == "random":
+        return noise
+    scores, largest_mean = components(X, problem.n_components, problem.seed)
+    return _scaled(scores, np.finfo(X.dtype).eps * largest_mean, noise)
 
 
-def _pca(X: Any, noise: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-
-    n_components = min(noise.shape[1], *X.shape)
-    if hasattr(X, "tocsr") and n_components == min(X.shape):
-        X = (
-            X.toarray()
-        )  # the sparse solver wants fewer components than this; X is then tiny or thin
-    pca = PCA(n_components=n_components, random_state=seed).set_output(transform="default")
-    with np.errstate(invalid="ignore", divide="ignore"):  # PCA divides by zero on constant data
-        scores = np.asarray(pca.fit_transform(X), dtype=np.float64)
+def _scaled(
+    scores: NDArray[np.float64], rounding: float, noise: NDArray[np.float64]
+) -> NDArray[np.float64]:
     spread = scores.std(axis=0)
     # Below this, an axis holds rounding errors of X rather than information.
-    informative = spread > np.finfo(X.dtype).eps * 10 * max(float(np.abs(pca.mean_).max()), 1e-300)
+    informative = spread > 10 * max(rounding, 1e-300)
     if not (np.isfinite(spread).all() and informative[0]):
         return noise
     positions = JITTER * noise
     scores = scores * (INITIAL_STD / spread[0])
     for axis in range(noise.shape[1]):
-        known = axis < n_components and informative[axis]
+        known = axis < scores.shape[1] and informative[axis]
         positions[:, axis] += scores[:, axis] if known else noise[:, axis]
     return positions

@@ -28,6 +28,8 @@ WAIT_POLICY = "OMP_WAIT_POLICY"
 
 #: Seconds `nvidia-smi` may take; it can hang where a driver is broken.
 GPU_QUERY_SECONDS = 5.0
+#: What `nvidia-smi` is asked about every GPU.
+GPU_FIELDS = ("name", "memory.total", "driver_version", "compute_cap")
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,22 @@ class Machine:
 
 @dataclass(frozen=True)
 class LocalGpu:
-    """One NVIDIA GPU of this machine, as its driver describes it."""
+    """One NVIDIA GPU of this machine, as its driver describes it.
+
+    Attributes
+    ----------
+    name : str
+    memory_bytes : float
+    driver : str
+        Version of the driver: ``"580.65.06"``.
+    capability : str
+        Compute capability, ``"9.0"``; empty where the driver is too old to say.
+    """
 
     name: str
     memory_bytes: float
     driver: str
+    capability: str = ""
 
 
 def usable_cores() -> int:
@@ -271,17 +284,28 @@ def find_gpus() -> tuple[list[LocalGpu], str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return [], "no NVIDIA GPU found (nvidia-smi missing)"
-    query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            [program, *query], capture_output=True, text=True, timeout=GPU_QUERY_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return [], f"no NVIDIA GPU usable (nvidia-smi failed: {error})"
+    lines, why_none = [], ""
+    for fields in (GPU_FIELDS, GPU_FIELDS[:-1]):  # drivers before 2021 know no capability
+        query = [f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+        try:
+            done = subprocess.run(
+                [program, *query],
+                capture_output=True,
+                text=True,
+                timeout=GPU_QUERY_SECONDS,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            why_none = f"no NVIDIA GPU usable (nvidia-smi failed: {error})"
+            if not isinstance(error, subprocess.CalledProcessError):
+                break
+            continue
+        lines, why_none = done.stdout.splitlines(), ""
+        break
     gpus = []
-    for line in done.stdout.splitlines():
-        name, _, rest = line.partition(",")
-        mebibytes, _, driver = rest.partition(",")
+    for line in lines:
+        name, mebibytes, driver, capability = [*line.split(","), "", "", ""][:4]
         if mebibytes.strip().isdigit():
-            gpus.append(LocalGpu(name.strip(), float(mebibytes) * 2**20, driver.strip()))
-    return gpus, "" if gpus else "no NVIDIA GPU found (nvidia-smi lists none)"
+            memory = float(mebibytes) * 2**20
+            gpus.append(LocalGpu(name.strip(), memory, driver.strip(), capability.strip()))
+    return gpus, "" if gpus else why_none or "no NVIDIA GPU found (nvidia-smi lists none)"

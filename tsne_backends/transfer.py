@@ -7,7 +7,8 @@ Source of the GPU constants: the published timings of cuML's FFT t-SNE on a Moda
 container (10 features, float32, perplexity 30, 1,000 iterations; 50,000 to 1,058,909 rows), which
 with N in 100,000 rows are 3.10 + 3.18 N + 0.829 N² seconds to 1.2 %. We read the quadratic term as
 cuML's brute-force neighbours, take away a transfer at 100 Mbit/s from the linear one, and give the
-rest to the iterations.
+rest to the iterations. What our own kernels take was not measured on any GPU yet: they are given
+cuML's time, and the search by cells the time of the pairs that it compares.
 """
 
 from __future__ import annotations
@@ -72,12 +73,22 @@ IDLE_SECONDS = 300.0
 #: Brute-force neighbours on a T4, per pair of rows: selecting the nearest, bound by memory; the
 #: products run at half the data sheet's speed, 2 operations per feature.
 GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
+#: Rows from which on a GPU compares not all pairs (`tsne_backends.gpu.neighbors`), the pairs of one
+#: row then, as a multiple of the root of n, and the launches for each of as many cells.
+GPU_APPROXIMATE_ROWS, GPU_PROBES, GPU_CELL_SECONDS = 50_000, 17, 2e-3
 #: One iteration on a T4: launching kernels, on any GPU alike, and per row, bound by memory.
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
 #: Share of the work per row that grows with the number of neighbours.
 GPU_NEIGHBOUR_SHARE = 0.5
-#: Bytes on the GPU per neighbour: graph, affinities and their transpose.
-GPU_ENTRY_BYTES = 36.0
+#: Bytes on the GPU per neighbour: the search's result with 64-bit numbers, its distances and what
+#: is sorted of them; or graph (8), affinities while they are joined (12) and those handed over to
+#: other rows (8). Where cuML runs iterations: its graph (12), affinities (4), twice 20 for both
+#: directions with 64-bit rows and columns, and as much again while they are sorted.
+GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 36.0, 104.0
+#: The context of CUDA, the libraries' code, and temporary matrices, which are cut to size.
+GPU_FIXED_BYTES = 1.5e9
+#: Loading the GPU libraries in a fresh process; an assumption until it is measured.
+LOAD_SECONDS = 4.0
 
 #: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
 USABLE_MEMORY = 0.9
@@ -86,12 +97,31 @@ USABLE_MEMORY = 0.9
 MAP_ENTRY_BYTES = 4
 
 
+def kind_of(name: str) -> Gpu:
+    """Return the kind of GPU that a driver's name belongs to; the slowest where none is known."""
+    words = name.upper().replace("-", " ").split()
+    for gpu in sorted(GPUS.values(), key=lambda gpu: -len(gpu.name)):
+        if gpu.name.partition("-")[0] in words:
+            return gpu
+    return _T4
+
+
 def gpu_neighbours_seconds(problem: Problem, gpu: Gpu) -> float:
-    """Return the seconds of brute-force neighbours on one GPU."""
-    pairs = float(problem.n_samples) ** 2
+    """Return the seconds of the neighbour search on one GPU.
+
+    Pairs are all compared below 50,000 rows, in metrics and for sparse rows that no other search
+    takes, and where ``neighbors="exact"`` is asked for.
+    """
     selection = GPU_PAIR_SECONDS * _T4.bytes_per_second / gpu.bytes_per_second
     products = 2 * problem.n_features / (GPU_FLOPS_SHARE * gpu.flops_per_second)
-    return pairs * (selection + products)
+    n = float(problem.n_samples)
+    brute_force = n**2 * (selection + products)
+    can_search = not problem.is_sparse and problem.metric in ("euclidean", "l2", "cosine")
+    is_exact = problem.options.get("neighbors") == "exact"
+    if is_exact or not can_search or n < GPU_APPROXIMATE_ROWS:
+        return brute_force
+    cells = n**0.5
+    return min(brute_force, cells * (GPU_CELL_SECONDS + GPU_PROBES * n * (selection + products)))
 
 
 def gpu_optimise_seconds(problem: Problem, gpu: Gpu) -> float:
@@ -103,9 +133,13 @@ def gpu_optimise_seconds(problem: Problem, gpu: Gpu) -> float:
 
 
 def gpu_bytes(problem: Problem) -> float:
-    """Return the peak memory of a run on one GPU, X included."""
-    graph = GPU_ENTRY_BYTES * problem.n_samples * problem.n_neighbors
-    return 4.0 * problem.n_samples * problem.n_features + graph
+    """Return the peak memory of a run on one GPU: X and its copy in single precision, the graph."""
+    ours = problem.options.get("refine", "all") == "all"
+    entry = GPU_ENTRY_BYTES if ours else GPU_ENTRY_BYTES_CUML
+    entries = float(problem.n_samples) * problem.n_neighbors
+    given = 8.0 if problem.dtype == "float64" else 4.0
+    data = (given + 4.0) * problem.n_samples * problem.n_features
+    return GPU_FIXED_BYTES + (2.0 * problem.n_bytes if problem.is_sparse else data) + entry * entries
 
 
 def upload_seconds(n_bytes: float, link: Link) -> float:

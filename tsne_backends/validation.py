@@ -16,6 +16,13 @@ from sklearn.utils.validation import check_array, check_memory, check_non_negati
 
 from tsne_backends.backend import Backend
 from tsne_backends.errors import did_you_mean
+from tsne_backends.gpu.arrays import (
+    check_gpu_data,
+    feature_names_of,
+    from_gpu,
+    is_on_gpu,
+    on_host,
+)
 from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
 
@@ -42,11 +49,13 @@ def check_training_data(estimator: Any, X: Any) -> Any:
     ----------
     estimator : ServerlessTSNE
     X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+        In the processor's memory or on a GPU.
 
     Returns
     -------
-    ndarray or CSR matrix
-        float32 or float64; integers become float32, as in ``sklearn.manifold.TSNE``.
+    ndarray, cupy.ndarray or CSR matrix
+        float32 or float64; integers become float32, as in ``sklearn.manifold.TSNE``. What lay on a
+        GPU still does.
 
     Raises
     ------
@@ -54,32 +63,45 @@ def check_training_data(estimator: Any, X: Any) -> Any:
         NaN or infinite values, complex numbers, no or one sample, perplexity out of range, an
         ``init`` array of the wrong shape, distances that are negative or not square.
     """
-    X = validate_data(
-        estimator,
-        X,
-        accept_sparse="csr",
-        ensure_min_samples=2,
-        dtype=[np.float32, np.float64],
-    )
+    # Distances are judged in the processor's memory; no GPU engine takes them.
+    if is_on_gpu(X) and not _is_precomputed(estimator):
+        X = _check_gpu_training_data(estimator, X)
+    else:
+        X = validate_data(
+            estimator,
+            from_gpu(X),
+            accept_sparse="csr",
+            ensure_min_samples=2,
+            dtype=[np.float32, np.float64],
+        )
     _check_perplexity(estimator, X.shape[0])
     check_metric(estimator.metric)
     if _is_precomputed(estimator):
         _check_distances(estimator, X)
     elif estimator.metric not in ("euclidean", "l2", "cosine"):
-        _try_metric(estimator, X[:2])
+        _try_metric(estimator, on_host(X[:2]))
     return X
 
 
 def check_new_data(estimator: Any, X: Any) -> Any:
     """Validate X for ``transform`` against what ``fit`` has seen."""
     X = validate_data(
-        estimator, X, reset=False, accept_sparse="csr", dtype=[np.float32, np.float64]
+        estimator, from_gpu(X), reset=False, accept_sparse="csr", dtype=[np.float32, np.float64]
     )
     fitted = estimator._fit_X
     if fitted is not None and hasattr(fitted, "tocsr") != hasattr(X, "tocsr"):
         X = X.toarray() if hasattr(X, "tocsr") else type(fitted)(X)
     if _is_precomputed(estimator):
         check_non_negative(X, "ServerlessTSNE.transform with metric='precomputed'")
+    return X
+
+
+def _check_gpu_training_data(estimator: Any, X: Any) -> Any:
+    names = feature_names_of(X)
+    X = check_gpu_data(X)
+    estimator.n_features_in_ = X.shape[1]
+    if names is not None:
+        estimator.feature_names_in_ = names
     return X
 
 

@@ -1,0 +1,315 @@
+"""An NVIDIA GPU of this machine: neighbours by cuVS, the descent by our kernels or by cuML.
+
+The service on rented GPUs runs this very module. What cuML does differently from scikit-learn, and
+what was measured of it, is in ``docs/gpu.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from tsne_backends import transfer
+from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.gpu.arrays import device_of, on_host
+from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
+from tsne_backends.gpu.neighbors import METRICS, SPARSE_METRICS
+from tsne_backends.gpu.trouble import gpu_session
+from tsne_backends.initialization import initial_positions
+from tsne_backends.machine import LocalGpu, Machine
+from tsne_backends.plan_view import size
+from tsne_backends.problem import Problem
+from tsne_backends.run import Run
+
+logger = logging.getLogger("tsne_backends")
+
+#: Most neighbours of a row: cuML takes 1,023, the row itself among them.
+MAX_NEIGHBORS = 1_022
+#: Largest perplexity: with fewer than two neighbours for each of it, affinities are flat.
+MAX_PERPLEXITY = MAX_NEIGHBORS / 2
+#: Rows up to which ``method="exact"`` is computed: every other row is a neighbour then.
+EXACT_ROWS = MAX_NEIGHBORS + 1
+
+
+def refuse_components(problem: Problem) -> str | None:
+    """Return why a number of dimensions cannot be computed on a GPU."""
+    if problem.n_components == 2:
+        return None
+    return (
+        f"The GPU engine makes maps of 2 dimensions; n_components was {problem.n_components}. "
+        'backend="opentsne" makes 1, and backend="sklearn" 3.'
+    )
+
+
+def refuse_perplexity(problem: Problem) -> str | None:
+    """Return why a perplexity is too large for the neighbours a GPU search can find."""
+    if problem.perplexity <= MAX_PERPLEXITY:
+        return None
+    return (
+        f"perplexity={problem.perplexity:g} is beyond the GPU engine, whose rows have at most "
+        f"{MAX_NEIGHBORS:,} neighbours, two for each of it; lower it to {MAX_PERPLEXITY:g}, or use "
+        'backend="opentsne".'
+    )
+
+
+def refuse_metric(problem: Problem) -> str | None:
+    """Return why distances in a metric cannot be computed on a GPU."""
+    known = SPARSE_METRICS if problem.is_sparse else METRICS
+    if problem.metric in known:
+        return None
+    if problem.metric == "precomputed":
+        return (
+            "The GPU engine finds neighbours itself and takes no precomputed distances; use "
+            'backend="opentsne".'
+        )
+    rows = "sparse rows" if problem.is_sparse else "rows"
+    return (
+        f"The GPU engine has no metric {problem.metric_name!r} for {rows}; it has "
+        f"{', '.join(known)}. backend=\"opentsne\" has the others."
+    )
+
+
+def refuse_metric_params(problem: Problem) -> str | None:
+    """Return why parameters of a metric cannot be passed on."""
+    given = set(problem.metric_params)
+    if not given or (given == {"p"} and problem.metric == "minkowski"):
+        return None
+    return (
+        f"The GPU engine takes no parameters of a metric but Minkowski's p; metric_params was "
+        f'{dict(problem.metric_params)!r}. Use backend="opentsne".'
+    )
+
+
+def refuse_init(problem: Problem) -> str | None:
+    """Return why initial positions cannot be used."""
+    if problem.init != "array":
+        return None
+    return (
+        'The GPU engine takes no array as init; pass "pca" or "random", or use backend="opentsne".'
+    )
+
+
+def refuse_method(problem: Problem) -> str | None:
+    """Return why a way to compute repulsion is not to be had on a GPU."""
+    if problem.method == "barnes_hut":
+        return (
+            "The GPU engine computes repulsion by FFT; cuML's Barnes–Hut is known to hang and is "
+            'never used. Pass method="auto", or use backend="opentsne".'
+        )
+    if problem.method == "exact" and problem.n_samples > EXACT_ROWS:
+        return (
+            f'method="exact" makes every row a neighbour, of which the GPU engine takes up to '
+            f'{EXACT_ROWS:,}; X has {problem.n_samples:,}. Pass method="auto", or use '
+            'backend="sklearn".'
+        )
+    return None
+
+
+def neighbors_per_row(problem: Problem) -> int:
+    """Return how many neighbours a row gets: 3 × perplexity, at most what a search can find."""
+    wanted = problem.n_samples - 1 if problem.method == "exact" else problem.n_neighbors
+    return min(wanted, MAX_NEIGHBORS)
+
+
+class CumlBackend(Backend):
+    """RAPIDS on an NVIDIA GPU of this machine."""
+
+    name = "cuml"
+    where = "this machine's GPU"
+    takes_gpu_arrays = True
+    parameters: ClassVar[Mapping[str, Parameter]] = MappingProxyType(
+        {
+            "n_components": Parameter("2 only", refuse=refuse_components),
+            "perplexity": Parameter(
+                "perplexity",
+                f"as given, with 3 × perplexity neighbours, at most {MAX_NEIGHBORS:,}",
+                refuse_perplexity,
+            ),
+            "early_exaggeration": Parameter("early_exaggeration"),
+            "learning_rate": Parameter(
+                "learning_rate", '× 4 (its gradient lacks the factor); "auto" per phase'
+            ),
+            "max_iter": Parameter("max_iter", "ours and cuML's iterations together"),
+            "n_iter_without_progress": Parameter("our check, every 50 of our iterations"),
+            "min_grad_norm": Parameter("our check, every 50 of our iterations"),
+            "metric": Parameter("our neighbours graph, by cuVS", refuse=refuse_metric),
+            "metric_params": Parameter("our neighbours graph", refuse=refuse_metric_params),
+            "init": Parameter("our initial positions", refuse=refuse_init),
+            "random_state": Parameter("random_state", "as a seed; repeatable on one kind of GPU"),
+            "method": Parameter("method", '"auto" is FFT; "exact" for small data', refuse_method),
+            "angle": Parameter("not used", "of Barnes–Hut, which the GPU engine never runs"),
+            "n_jobs": Parameter("not used", "the GPU works alone"),
+        }
+    )
+    options: ClassVar[Mapping[str, Option]] = MappingProxyType(
+        {
+            "device": Option(
+                None,
+                "number of the GPU to use, as CUDA counts them",
+                lambda value: value is None or (type(value) is int and value >= 0),
+                "a number of a GPU from 0, or None for the one that X lies on, else the first",
+            ),
+            "refine": Option(
+                "all",
+                "the last iterations, run by our kernels on a grid that grows with the map; "
+                "those before are cuML's own",
+                lambda value: value == "all" or (type(value) is int and value >= 0),
+                '"all", or a number of iterations from 0',
+            ),
+            "neighbors": Option(
+                "auto",
+                "which neighbour search to use",
+                lambda value: value in ("auto", "exact", "approximate"),
+                '"auto", "exact" or "approximate"',
+            ),
+        }
+    )
+
+    def available(self) -> Verdict:
+        """Say whether a GPU, its driver and cuML are here, and fit one another."""
+        return gpu_verdict()
+
+    def can_run(self, problem: Problem) -> Verdict:
+        """Say whether the GPU computes ``problem``, and whether it has the memory for it."""
+        verdict = super().can_run(problem)
+        if not verdict.ok:
+            return verdict
+        gpus, _ = visible_gpus()
+        number = self.option(problem, "device") or 0
+        if number >= len(gpus):
+            return Verdict(
+                False,
+                f"There is no GPU number {number}: this process sees {len(gpus)}, counted from 0.",
+            )
+        refusal = _refuse_size(problem, gpus[number])
+        return Verdict(False, refusal) if refusal else verdict
+
+    def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
+        """Predict seconds and memory; see `tsne_backends.transfer`."""
+        gpus, _ = visible_gpus()
+        number = self.option(problem, "device") or 0
+        kind = transfer.kind_of(gpus[number].name if number < len(gpus) else "")
+        return Estimate(
+            start=0.0 if "cuvs" in sys.modules else transfer.LOAD_SECONDS,
+            neighbours=transfer.gpu_neighbours_seconds(problem, kind),
+            optimise=transfer.gpu_optimise_seconds(problem, kind),
+            memory_bytes=transfer.gpu_bytes(problem),
+        )
+
+    def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
+        """Neighbours, initial positions, cuML's iterations if any, affinities, our iterations."""
+        device = self.option(problem, "device")
+        device = device if device is not None else device_of(X) or 0
+        with gpu_session(device, _too_large(problem)):
+            return self._embed(problem, X, run, device)
+
+    def _embed(self, problem: Problem, X: Any, run: Run, device: int) -> Embedding:
+        from tsne_backends.gpu.affinities import joint_affinities
+        from tsne_backends.gpu.check import check_map
+        from tsne_backends.gpu.descent import Descent, last_iterations
+        from tsne_backends.gpu.neighbors import gpu_graph
+        from tsne_backends.gpu.repulsion import Repulsion
+        from tsne_backends.gpu.start import components_on_gpu
+
+        k = neighbors_per_row(problem)
+        if problem.method != "exact" and k < problem.n_neighbors:
+            logger.warning(
+                "The GPU search finds at most %d neighbours of a row; a perplexity of %g gets "
+                "%.1f for each of it, not 3.",
+                k,
+                problem.perplexity,
+                k / problem.perplexity,
+            )
+        with run.phase("neighbours"):
+            graph = gpu_graph(problem, X, k, self.option(problem, "neighbors"), run.memory)
+        with run.phase("initialisation"):
+            start = initial_positions(problem, X, run.initial, components_on_gpu)
+        n_ours = self._our_iterations(problem, run)
+        n_theirs = problem.max_iter - n_ours
+        with run.phase("optimisation"):
+            positions = _after_theirs(problem, graph, start, n_theirs)
+        with run.phase("affinities"):
+            affinities = joint_affinities(graph.indices, graph.squared, problem.perplexity)
+        with run.phase("optimisation"):
+            repulsion = Repulsion(problem.n_samples, exact=problem.method == "exact")
+            descent = Descent(problem, affinities, repulsion, positions, run, done=n_theirs)
+            if n_theirs:
+                descent.report()
+            descent.run_phases(last_iterations(problem.phases, n_ours))
+            kl = descent.kl_divergence()
+        with run.phase("check"):
+            quality = check_map(graph, descent.positions)
+        return Embedding(
+            on_host(descent.positions.T).copy(),
+            kl,
+            descent.done,
+            self._details(problem, graph.search, k, n_theirs, device),
+            quality,
+        )
+
+    def _our_iterations(self, problem: Problem, run: Run) -> int:
+        """Return how many iterations are ours: all where cuML's cannot be watched or stopped."""
+        refine = self.option(problem, "refine")
+        if refine == "all" or problem.method == "exact":
+            return problem.max_iter
+        if run.callbacks:
+            logger.info("cuML's iterations cannot be watched; all are run by our kernels.")
+            return problem.max_iter
+        return min(refine, problem.max_iter)
+
+    def _details(
+        self, problem: Problem, search: str, k: int, n_theirs: int, device: int
+    ) -> dict[str, Any]:
+        from tsne_backends.gpu.cuml_tsne import cuml_rates
+
+        gpus, _ = visible_gpus()
+        release = installed_release()
+        gpu = gpus[device] if device < len(gpus) else None
+        rates = dict(zip(("cuML's early", "cuML's main"), cuml_rates(problem), strict=True))
+        ours = {phase.name: phase.learning_rate for phase in problem.phases}
+        return {
+            "engine": f"cuML {release.version if release else 'unknown'}",
+            "gpu": gpu.name if gpu else f"number {device}",
+            "driver": gpu.driver if gpu else "unknown",
+            "seed": problem.seed if problem.repeatable else None,
+            "neighbours": search,
+            "n_neighbors": k,
+            "iterations": {"cuML": n_theirs, "ours": problem.max_iter - n_theirs},
+            "learning_rates": {**(rates if n_theirs else {}), **ours},
+        }
+
+
+def _after_theirs(problem: Problem, graph: Any, start: Any, n_iter: int) -> Any:
+    """Return the positions after cuML's iterations, or the initial ones where it has none."""
+    import cupy
+
+    from tsne_backends.gpu.cuml_tsne import cuml_positions
+
+    if n_iter:
+        return cuml_positions(problem, graph, start, n_iter)
+    return cupy.asarray(start.T, dtype=cupy.float32, order="C")
+
+
+def _refuse_size(problem: Problem, gpu: LocalGpu) -> str:
+    """Return why a problem does not fit into a GPU, and how many rows would."""
+    needed, usable = transfer.gpu_bytes(problem), transfer.USABLE_MEMORY * gpu.memory_bytes
+    if needed <= usable:
+        return ""
+    rows = int(problem.n_samples * usable / needed)
+    return (
+        f"It needs about {size(needed)} on the GPU, and a {gpu.name} has {size(gpu.memory_bytes)}, "
+        f"enough for {rows:,} such rows."
+    )
+
+
+def _too_large(problem: Problem) -> str:
+    """Return what to say if the memory of the GPU runs out although it was expected to do."""
+    return (
+        f"The memory of the GPU ran out: {problem.n_samples:,} rows × {problem.n_features:,} with "
+        f"{neighbors_per_row(problem)} neighbours need about {size(transfer.gpu_bytes(problem))}, "
+        "and other programs may hold some of it. Use fewer rows, a lower perplexity, or "
+        'backend="opentsne".'
+    )

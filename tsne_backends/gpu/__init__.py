@@ -1,0 +1,1 @@
+"""t-SNE on an NVIDIA GPU: neighbours, affinities, repulsion and descent; nothing of backends."""

@@ -1,0 +1,134 @@
+"""Gradient descent on the GPU: the schedule, the stopping rules and the reports of every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tsne_backends.gpu.affinities import Affinities, attraction
+from tsne_backends.gpu.arrays import on_host
+from tsne_backends.gpu.kernels import launch
+from tsne_backends.gpu.repulsion import COARSE_STEP, FINE_STEP, Repulsion
+from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
+from tsne_backends.run import REPORT_EVERY, Run
+from tsne_backends.stopping import ProgressCheck
+
+#: Iterations at the end of a run on the fine grid.
+FINE_ITER = 50
+
+
+@dataclass
+class Descent:
+    """Moves the rows, phase by phase, and knows the KL divergence of where they are.
+
+    Attributes
+    ----------
+    positions : cupy.ndarray of shape (2, n_samples), float32
+        Where the rows are.
+    done : int
+        Iterations run, those of another engine before included.
+    stopped : bool
+        Whether a callback has asked to stop.
+    """
+
+    problem: Problem
+    affinities: Affinities
+    repulsion: Repulsion
+    positions: Any
+    run: Run
+    done: int = 0
+    stopped: bool = False
+
+    def run_phases(self, phases: Sequence[Phase]) -> None:
+        """Run phases one after the other, each from rest, as in scikit-learn."""
+        for number, phase in enumerate(phases):
+            if self.stopped:
+                return
+            self._run_phase(phase, is_last=number == len(phases) - 1)
+
+    def report(self) -> None:
+        """Tell where the rows are now, as after the iterations of another engine."""
+        coordinates = on_host(self.positions.T)
+        self.stopped = self.run.report(self.done, self.kl_divergence(), coordinates)
+
+    def kl_divergence(self) -> float:
+        """Return the KL divergence, without exaggeration, on the fine grid."""
+        import cupy
+
+        _, normalisation = self.repulsion.field(self.positions, FINE_STEP)
+        divergence = cupy.empty(self.affinities.n_samples, dtype=cupy.float32)
+        forces = cupy.empty_like(self.positions)
+        attraction(self.affinities, self.positions, forces, divergence=divergence)
+        return _kl(divergence, normalisation)
+
+    def _run_phase(self, phase: Phase, *, is_last: bool) -> None:
+        import cupy
+
+        n = self.affinities.n_samples
+        early = phase.name == "early exaggeration"
+        patience = None if early else self.problem.n_iter_without_progress
+        check = ProgressCheck(patience, self.problem.min_grad_norm)
+        velocity = cupy.zeros_like(self.positions)
+        gains = cupy.ones_like(self.positions)
+        forces = cupy.empty_like(self.positions)
+        divergence = cupy.empty(n, dtype=cupy.float32)
+        norms = cupy.empty(n, dtype=cupy.float32)
+        for iteration in range(1, phase.n_iter + 1):
+            self.done += 1
+            self.run.step(self.done)
+            is_report = iteration % REPORT_EVERY == 0
+            fine = is_last and iteration > phase.n_iter - FINE_ITER
+            field, normalisation = self.repulsion.field(
+                self.positions, FINE_STEP if fine else COARSE_STEP
+            )
+            attraction(
+                self.affinities,
+                self.positions,
+                forces,
+                divergence=divergence if is_report else None,
+            )
+            launch(
+                "move",
+                n,
+                self.positions,
+                velocity,
+                gains,
+                forces,
+                field,
+                normalisation,
+                norms,
+                cupy.int32(n),
+                cupy.float32(phase.exaggeration),
+                cupy.float32(phase.learning_rate * GRADIENT_FACTOR),
+                cupy.float32(phase.momentum),
+            )
+            if is_report and self._should_end(check, iteration, divergence, normalisation, norms):
+                return
+
+    def _should_end(
+        self, check: ProgressCheck, iteration: int, divergence: Any, normalisation: Any, norms: Any
+    ) -> bool:
+        kl = _kl(divergence, normalisation)
+        self.stopped = self.run.report(self.done, kl, on_host(self.positions.T))
+        norm = GRADIENT_FACTOR * float(norms.sum(dtype=cupy.float64)) ** 0.5
+        return self.stopped or check.finished(iteration, kl, norm)
+
+
+def last_iterations(phases: Sequence[Phase], n_iter: int) -> list[Phase]:
+    """Return the end of a schedule: its last ``n_iter`` iterations."""
+    kept: list[Phase] = []
+    for phase in reversed(phases):
+        take = min(n_iter, phase.n_iter)
+        n_iter -= take
+        if take:
+            kept.insert(0, replace(phase, n_iter=take))
+    return kept
+
+
+def _kl(divergence: Any, normalisation: Any) -> float:
+    """Return Σ p log(p / q) with q = 1 / (1 + d²) / Z: as Σ p = 1, log Z comes in once."""
+    import cupy
+
+    # Edges are held by both rows, so that the rows' sums are over ordered pairs, as is Σ p = 1.
+    return float(divergence.sum(dtype=cupy.float64) + cupy.log(normalisation))

@@ -1,0 +1,259 @@
+// The loops of t-SNE on a GPU, one thread a row (or an edge). Plain C with a few CUDA words, no
+// warp tricks: the tests compile this very file for the processor.
+//
+// Matrices of k neighbours lie "column by column", entry c of row i at c * n + i, so that the
+// threads of neighbouring rows read neighbouring words. Positions are two runs of n floats. Nothing
+// here depends on the order in which threads run: sums are taken by one thread in a fixed order, or
+// in whole numbers.
+
+// Steps of the bisection for a row's bandwidth, and how near the entropy must come.
+#define BISECTIONS 64
+#define ENTROPY_TOLERANCE 1e-5f
+// Rows with more equal neighbours than the perplexity asks for ever narrower kernels.
+#define LARGEST_BETA 1e30f
+// Charges are added as whole numbers of 2^-40: their sum is then the same in every order, and
+// 2^23 rows on one node still fit.
+#define CHARGE_UNIT 1.099511627776e12f
+// Least gain of the gradient descent (van der Maaten's code, scikit-learn, openTSNE, cuML).
+#define LEAST_GAIN 0.01f
+
+// Gaussian affinities p(j|i) whose entropy is log(perplexity), from squared distances, in place.
+extern "C" __global__ void conditional(float* affinities, int n, int k, float perplexity)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float nearest = affinities[i], mean = 0.0f;
+  for (int c = 1; c < k; c++) nearest = fminf(nearest, affinities[(long long)c * n + i]);
+  for (int c = 0; c < k; c++) mean += affinities[(long long)c * n + i] - nearest;
+  mean /= k;
+  float low = 0.0f, high = -1.0f, target = logf(perplexity);
+  // Distances count from the nearest, so that no row underflows; equal ones need no bandwidth.
+  float beta = mean > 0.0f ? 1.0f / mean : 0.0f;
+  float sum = 0.0f;
+  for (int step = 0; step < BISECTIONS; step++) {
+    float weighted = 0.0f;
+    sum = 0.0f;
+    for (int c = 0; c < k; c++) {
+      float d = affinities[(long long)c * n + i] - nearest;
+      float p = expf(-beta * d);
+      sum += p;
+      weighted += p * d;
+    }
+    float entropy = logf(sum) + beta * weighted / sum;
+    if (beta == 0.0f || fabsf(entropy - target) <= ENTROPY_TOLERANCE) break;
+    if (entropy > target) {
+      low = beta;
+      beta = high < 0.0f ? fminf(2.0f * beta, LARGEST_BETA) : 0.5f * (low + high);
+    } else {
+      high = beta;
+      beta = 0.5f * (low + high);
+    }
+  }
+  sum = 0.0f;
+  for (int c = 0; c < k; c++)
+    sum += expf(-beta * (affinities[(long long)c * n + i] - nearest));
+  for (int c = 0; c < k; c++) {
+    long long entry = (long long)c * n + i;
+    affinities[entry] = expf(-beta * (affinities[entry] - nearest)) / sum;
+  }
+}
+
+// One thread an edge i -> j. If i is a neighbour of j too, the edge gets (p(j|i) + p(i|j)) * scale;
+// else minus p(j|i) * scale, and is counted as incoming at j. `neighbors` lies row by row here,
+// because a row is searched through.
+extern "C" __global__ void join(const int* neighbors, const float* affinities, float* joint,
+                                int* incoming, int n, int k, float scale)
+{
+  long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (edge >= (long long)n * k) return;
+  int i = (int)(edge % n), c = (int)(edge / n);
+  int j = neighbors[(long long)i * k + c];
+  float p = affinities[edge];
+  for (int back = 0; back < k; back++)
+    if (neighbors[(long long)j * k + back] == i) {
+      joint[edge] = (p + affinities[(long long)back * n + j]) * scale;
+      return;
+    }
+  joint[edge] = -p * scale;
+  if (joint[edge] < 0.0f) atomicAdd(&incoming[j], 1);
+}
+
+// Hands every one-sided edge to the row it points at, and makes its sign positive.
+extern "C" __global__ void hand_over(const int* neighbors, float* joint, const long long* starts,
+                                     int* cursor, int* columns, float* values, int n, int k)
+{
+  long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (edge >= (long long)n * k || !(joint[edge] < 0.0f)) return;
+  int i = (int)(edge % n), c = (int)(edge / n);
+  int j = neighbors[(long long)i * k + c];
+  long long slot = starts[j] + atomicAdd(&cursor[j], 1);
+  joint[edge] = -joint[edge];
+  columns[slot] = i;
+  values[slot] = joint[edge];
+}
+
+__device__ void sink(int* columns, float* values, long long root, long long size)
+{
+  for (;;) {
+    long long child = 2 * root + 1;
+    if (child >= size) return;
+    if (child + 1 < size && columns[child + 1] > columns[child]) child++;
+    if (columns[root] >= columns[child]) return;
+    int column = columns[root];
+    float value = values[root];
+    columns[root] = columns[child];
+    values[root] = values[child];
+    columns[child] = column;
+    values[child] = value;
+    root = child;
+  }
+}
+
+// Sorts each row's incoming edges by column (heap sort): they arrived in the order of the threads.
+extern "C" __global__ void sort_incoming(const long long* starts, int* columns, float* values,
+                                         int n)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  columns += starts[i];
+  values += starts[i];
+  long long size = starts[i + 1] - starts[i];
+  for (long long root = size / 2 - 1; root >= 0; root--) sink(columns, values, root, size);
+  for (long long last = size - 1; last > 0; last--) {
+    int column = columns[0];
+    float value = values[0];
+    columns[0] = columns[last];
+    values[0] = values[last];
+    columns[last] = column;
+    values[last] = value;
+    sink(columns, values, 0, last);
+  }
+}
+
+// Attraction of every row, sum of p / (1 + d^2) * (y_i - y_j) over its edges, and with `want_kl`
+// also sum of p * log(p * (1 + d^2)).
+extern "C" __global__ void attract(const int* neighbors, const float* joint,
+                                   const long long* starts, const int* columns,
+                                   const float* values, const float* positions, float* forces,
+                                   float* divergence, int n, int k, int want_kl)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float x = positions[i], y = positions[n + i];
+  float fx = 0.0f, fy = 0.0f, kl = 0.0f;
+  long long own = k, all = k + starts[i + 1] - starts[i];
+  for (long long c = 0; c < all; c++) {
+    long long entry = c < own ? c * n + i : starts[i] + c - own;
+    int j = c < own ? neighbors[entry] : columns[entry];
+    float p = c < own ? joint[entry] : values[entry];
+    float dx = x - positions[j], dy = y - positions[n + j];
+    float distance = 1.0f + dx * dx + dy * dy;
+    fx += p / distance * dx;
+    fy += p / distance * dy;
+    if (want_kl && p > 0.0f) kl += p * logf(p * distance);
+  }
+  forces[i] = fx;
+  forces[n + i] = fy;
+  if (want_kl) divergence[i] = kl;
+}
+
+// Node and weights of the cubic B-spline at one coordinate, and their derivatives in nodes.
+__device__ int spline(float coordinate, int nodes, float* weights, float* slopes)
+{
+  int node = (int)floorf(coordinate);
+  node = node < 1 ? 1 : node > nodes - 3 ? nodes - 3 : node;
+  float t = coordinate - node, s = 1.0f - t;
+  weights[0] = s * s * s / 6.0f;
+  weights[1] = 2.0f / 3.0f - t * t + 0.5f * t * t * t;
+  weights[2] = 2.0f / 3.0f - s * s + 0.5f * s * s * s;
+  weights[3] = t * t * t / 6.0f;
+  slopes[0] = -0.5f * s * s;
+  slopes[1] = -2.0f * t + 1.5f * t * t;
+  slopes[2] = 2.0f * s - 1.5f * s * s;
+  slopes[3] = 0.5f * t * t;
+  return node - 1;
+}
+
+// Spreads a charge of 1 a row over the 4 x 4 nodes around it.
+extern "C" __global__ void spread(const float* positions, unsigned long long* charge, int n,
+                                  int nodes_x, int nodes_y, float left, float bottom,
+                                  float nodes_per_unit)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float wx[4], wy[4], slopes[4];
+  int first_x = spline((positions[i] - left) * nodes_per_unit, nodes_x, wx, slopes);
+  int first_y = spline((positions[n + i] - bottom) * nodes_per_unit, nodes_y, wy, slopes);
+  for (int a = 0; a < 4; a++)
+    for (int b = 0; b < 4; b++)
+      atomicAdd(&charge[(long long)(first_x + a) * nodes_y + first_y + b],
+                (unsigned long long)(wx[a] * wy[b] * CHARGE_UNIT));
+}
+
+// The potential at every row and its gradient: three runs of n floats.
+extern "C" __global__ void gather(const float* positions, const float* potential, float* field,
+                                  int n, int nodes_x, int nodes_y, float left, float bottom,
+                                  float nodes_per_unit)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float wx[4], wy[4], sx[4], sy[4];
+  int first_x = spline((positions[i] - left) * nodes_per_unit, nodes_x, wx, sx);
+  int first_y = spline((positions[n + i] - bottom) * nodes_per_unit, nodes_y, wy, sy);
+  float value = 0.0f, gx = 0.0f, gy = 0.0f;
+  for (int a = 0; a < 4; a++)
+    for (int b = 0; b < 4; b++) {
+      float node = potential[(long long)(first_x + a) * nodes_y + first_y + b];
+      value += wx[a] * wy[b] * node;
+      gx += sx[a] * wy[b] * node;
+      gy += wx[a] * sy[b] * node;
+    }
+  field[i] = value;
+  field[n + i] = gx * nodes_per_unit;
+  field[2LL * n + i] = gy * nodes_per_unit;
+}
+
+// The same field summed pair by pair.
+extern "C" __global__ void gather_exact(const float* positions, float* field, int n)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float x = positions[i], y = positions[n + i];
+  float value = 0.0f, gx = 0.0f, gy = 0.0f;
+  for (int j = 0; j < n; j++) {
+    float dx = x - positions[j], dy = y - positions[n + j];
+    float q = 1.0f / (1.0f + dx * dx + dy * dy);
+    value += q;
+    gx -= 2.0f * q * q * dx;
+    gy -= 2.0f * q * q * dy;
+  }
+  field[i] = value;
+  field[n + i] = gx;
+  field[2LL * n + i] = gy;
+}
+
+// One step of gradient descent with momentum and gains, as in scikit-learn. The gradient is
+// exaggeration * attraction + 1/2 * gradient of the potential / normalisation: openTSNE's, without
+// the factor 4. `norms` gets each row's squared gradient, gains included.
+extern "C" __global__ void move(float* positions, float* velocity, float* gains,
+                                const float* attraction, const float* field,
+                                const double* normalisation, float* norms, int n,
+                                float exaggeration, float learning_rate, float momentum)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float share = 0.5f / (float)normalisation[0], norm = 0.0f;
+  for (int axis = 0; axis < 2; axis++) {
+    long long entry = (long long)axis * n + i;
+    float gradient = exaggeration * attraction[entry] + share * field[n + entry];
+    float gain = gains[entry];
+    gain = velocity[entry] * gradient < 0.0f ? gain + 0.2f : gain * 0.8f;
+    gain = gain < LEAST_GAIN ? LEAST_GAIN : gain;
+    gradient *= gain;
+    norm += gradient * gradient;
+    gains[entry] = gain;
+    velocity[entry] = momentum * velocity[entry] - learning_rate * gradient;
+    positions[entry] += velocity[entry];
+  }
+  norms[i] = norm;
+}

@@ -1,0 +1,42 @@
+"""Compiles ``kernels.cu`` for the GPU at hand, once a process, and launches its loops."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+#: Threads of one block; every kernel is one thread a row or an edge.
+BLOCK = 128
+
+
+def source() -> str:
+    """Return the text of the kernels."""
+    return files(__package__).joinpath("kernels.cu").read_text(encoding="utf-8")
+
+
+def launch(name: str, n_threads: int, *arguments: Any) -> None:
+    """Run one kernel with at least ``n_threads`` threads on the current device and stream.
+
+    Parameters
+    ----------
+    name : str
+        A kernel of ``kernels.cu``.
+    n_threads : int
+        Rows or edges, one thread for each.
+    *arguments : cupy.ndarray or NumPy scalar
+        In the order and of the types the kernel has; arrays contiguous.
+    """
+    import cupy
+
+    if n_threads > 0:
+        kernel = _module(cupy.cuda.Device().id).get_function(name)
+        kernel((-(-n_threads // BLOCK),), (BLOCK,), arguments)
+
+
+@cache
+def _module(device: int) -> Any:
+    """Return the kernels compiled for one device; CuPy keeps them on disk for the next process."""
+    import cupy
+
+    return cupy.RawModule(code=source(), options=("--std=c++17",))

@@ -1,0 +1,167 @@
+"""Neighbours graphs on the GPU: which search, the search by cuVS, and how good it was.
+
+Below 50,000 rows every pair is compared. Above, that would be most of a run's time, and an
+approximate search takes its place, whose recall is checked on a sample: NN-descent, or, because
+NN-descent finds another graph each time, a search by cells where the run must repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+
+from tsne_backends import neighbors as on_cpu
+from tsne_backends.errors import EmbeddingError
+from tsne_backends.gpu.arrays import dense_on_gpu, on_host
+from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
+from tsne_backends.neighbors import RECALL_SAMPLE
+from tsne_backends.problem import Problem
+
+#: Metrics whose neighbours are those of Euclidean points made of X.
+EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
+#: Metrics that scikit-learn and cuML both know, by the same name and with the same meaning; sparse
+#: rows take all but one.
+METRICS = (*EUCLIDEAN_METRICS, "manhattan", "cityblock", "l1", "chebyshev", "minkowski")
+SPARSE_METRICS = tuple(metric for metric in METRICS if metric != "correlation")
+
+#: Rows from which on pairs are not all compared; cuML's UMAP changes over at the same number.
+APPROXIMATE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class GpuGraph:
+    """The k nearest other rows of every row, on the GPU.
+
+    Attributes
+    ----------
+    indices : cupy.ndarray of shape (n_samples, k), int32
+        Nearest first.
+    squared : cupy.ndarray of shape (n_samples, k), float32
+        Squares of the distances, of which the largest is 1.
+    search : str
+        Which search found them, in words.
+    """
+
+    indices: Any
+    squared: Any
+    search: str
+
+
+def gpu_graph(
+    problem: Problem, X: Any, k: int, search: str = "auto", memory: joblib.Memory | None = None
+) -> GpuGraph:
+    """Find the k nearest neighbours of every row of X.
+
+    Parameters
+    ----------
+    problem : Problem
+        Metric, and whether the run must be repeatable.
+    X : ndarray, cupy.ndarray or CSR matrix of shape (n_samples, n_features)
+    k : int
+        Neighbours of a row, itself not counted.
+    search : {"auto", "exact", "approximate"}
+    memory : joblib.Memory, optional
+        Where given, the graph is looked up there first, by the content of X, metric and k; X on the
+        GPU is not looked up, for its content would have to be fetched.
+
+    Returns
+    -------
+    GpuGraph
+
+    Raises
+    ------
+    EmbeddingError
+        A distance is not finite.
+    """
+    import cupy
+
+    chosen = choose_search(problem, k, search)
+    arguments = (X, k, problem.metric, dict(problem.metric_params), f"gpu {chosen}")
+    if getattr(memory, "location", None) is None or isinstance(X, cupy.ndarray):
+        indices, distances, words = _find(*arguments)
+    else:
+        assert memory is not None  # it has a location
+        indices, distances, words = memory.cache(_find_for_host)(*arguments)
+    indices = cupy.asarray(indices, dtype=cupy.int32)
+    distances = cupy.asarray(distances, dtype=cupy.float32)
+    largest = float(distances.max())
+    if not np.isfinite(largest):
+        raise EmbeddingError(
+            "Some distances between rows are not finite in this metric; check X and metric."
+        )
+    return GpuGraph(indices, (distances / cupy.float32(largest or 1.0)) ** 2, words)
+
+
+def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
+    """Return ``"brute"``, ``"descent"``, ``"cells"``, or ``"cuml"`` where only cuML can.
+
+    Parameters
+    ----------
+    problem : Problem
+    k : int
+        Neighbours of a row.
+    search : {"auto", "exact", "approximate"}
+    """
+    if problem.is_sparse or problem.metric not in EUCLIDEAN_METRICS:
+        return "cuml"
+    large = problem.n_samples >= APPROXIMATE_ROWS or search == "approximate"
+    if search == "exact" or not large or problem.n_samples <= 4 * (k + RECALL_SAMPLE):
+        return "brute"
+    return "cells" if problem.repeatable else "descent"
+
+
+def _find_for_host(
+    X: Any, k: int, metric: str, params: Mapping[str, Any], search: str
+) -> tuple[Any, Any, str]:
+    """Search, and fetch the graph: what is kept for another run must not fill the GPU."""
+    indices, distances, words = _find(X, k, metric, params, search)
+    return on_host(indices), on_host(distances), words
+
+
+def _find(
+    X: Any, k: int, metric: str, params: Mapping[str, Any], search: str
+) -> tuple[Any, Any, str]:
+    import cupy
+
+    search = search.removeprefix("gpu ")
+    if search == "cuml":
+        return by_cuml(X, k, metric, params)
+    points = _euclidean_points(dense_on_gpu(X), metric)
+    if points is None:  # rows without a direction: scikit-learn knows what they are to others
+        graph = on_cpu.neighbors_graph(
+            Problem(*X.shape, perplexity=(k + 0.5) / 3, metric=metric, n_threads=joblib.cpu_count()),
+            on_host(X),
+        )
+        return graph.indices, graph.distances, graph.search
+    ways: dict[str, Callable[[Any, int], tuple[Any, Any, str] | None]] = {
+        "descent": by_descent,
+        "cells": by_cells,
+    }
+    found = ways[search](points, k) if search in ways else None
+    indices, squared, words = found or by_brute_force(points, k)
+    # For unit vectors |a - b|² = 2 (1 - cos).
+    is_angle = metric in ("cosine", "correlation")
+    return indices, squared / 2 if is_angle else cupy.sqrt(squared), words
+
+
+def _euclidean_points(X: Any, metric: str) -> Any:
+    """Return points whose Euclidean neighbours are X's in the metric; None if rows are zero."""
+    import cupy
+
+    if metric in ("euclidean", "l2"):
+        mean = X.mean(axis=0, dtype=cupy.float64)  # or squares lose their digits
+        return cupy.ascontiguousarray(X - mean.astype(X.dtype)[None, :], dtype=cupy.float32)
+    points = cupy.empty(X.shape, dtype=cupy.float32)
+    for rows in blocks(len(X), 2 * X.shape[1]):
+        block = X[rows].astype(cupy.float64)
+        if metric == "correlation":
+            block -= block.mean(axis=1)[:, None]
+        norms = cupy.sqrt((block * block).sum(axis=1))
+        if not bool((norms > 0).all()):
+            return None
+        points[rows] = block / norms[:, None]
+    return points

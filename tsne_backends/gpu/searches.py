@@ -1,0 +1,232 @@
+"""The searches behind the neighbours graphs of the GPU, by cuVS and cuML.
+
+Each returns, for every row, k other rows and their squared Euclidean distances (`by_cuml`: plain
+distances in its metric), nearest first, and in words what it did; or None where it fell short.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tsne_backends.gpu.arrays import dense_on_gpu, on_host
+from tsne_backends.neighbors import MIN_RECALL, RECALL_SAMPLE
+
+logger = logging.getLogger(__name__)
+
+#: Cells that are searched for each cell, at first; doubled until the recall suffices.
+PROBES = (16, 32, 64)
+#: Width of NN-descent's lists while it works, as a multiple of the neighbours wanted.
+LIST_FACTOR = 1.5
+#: Entries of temporary matrices, 4 bytes each.
+BLOCK_ENTRIES = 1 << 26
+
+
+def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
+    indices, squared = _without_self(points, _all_neighbors(points, k + 1, "brute_force"))
+    return indices, squared, "brute force on the GPU (exact)"
+
+
+def by_descent(points: Any, k: int) -> tuple[Any, Any, str] | None:
+    found = _all_neighbors(points, k + 1, "nn_descent")
+    if not _is_sound(found, len(points)):
+        return None
+    indices, squared = _without_self(points, found)
+    recall = _recall(points, indices, k)
+    return (indices, squared, _words("NN-descent", recall)) if _suffices(recall) else None
+
+
+def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
+    cells = _Cells(points)
+    for probes in PROBES:
+        if probes > cells.n_cells:
+            break
+        found = cells.search(k + 1, probes)
+        if found is None:
+            continue
+        indices, squared = _without_self(points, found)
+        recall = _recall(points, indices, k)
+        if _suffices(recall, last=probes == PROBES[-1]):
+            return indices, squared, _words(f"{probes} of {cells.n_cells} cells", recall)
+    return None
+
+
+def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
+    """Return the indices of cuVS's graph of all rows, of shape (n_samples, width), int64."""
+    import cupy
+    from cuvs.neighbors import all_neighbors, nn_descent
+
+    lists = None
+    if algorithm == "nn_descent":
+        lists = nn_descent.IndexParams(
+            metric="sqeuclidean",
+            graph_degree=width,
+            intermediate_graph_degree=int(LIST_FACTOR * width),
+        )
+    params = all_neighbors.AllNeighborsParams(
+        algo=algorithm, metric="sqeuclidean", nn_descent_params=lists
+    )
+    indices = cupy.empty((len(points), width), dtype=cupy.int64)
+    distances = cupy.empty((len(points), width), dtype=cupy.float32)
+    all_neighbors.build(points, width, params, indices=indices, distances=distances)
+    return indices
+
+
+class _Cells:
+    """Rows in cells around randomly chosen rows; near cells are searched pair by pair.
+
+    The same rows give the same cells, and so the same graph, every time.
+    """
+
+    def __init__(self, points: Any) -> None:
+        import cupy
+
+        self._points = points
+        n = len(points)
+        self.n_cells = max(1, int(n**0.5))
+        chosen = np.sort(np.random.RandomState(0).choice(n, self.n_cells, replace=False))
+        centres = points[cupy.asarray(chosen)]
+        cell = cupy.empty(n, dtype=cupy.int32)
+        for rows in blocks(n, self.n_cells):
+            cell[rows] = _squared_distances(points[rows], centres).argmin(axis=1)
+        self._order = cupy.argsort(cell)
+        counts = on_host(cupy.bincount(cell, minlength=self.n_cells))
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._near = on_host(cupy.argsort(_squared_distances(centres, centres), axis=1))
+
+    def search(self, width: int, probes: int) -> Any:
+        """Return the nearest rows in the nearest cells; None if these hold too few."""
+        import cupy
+        from cuvs.neighbors import brute_force
+
+        found = cupy.empty((len(self._points), width), dtype=cupy.int64)
+        for cell in range(self.n_cells):
+            rows = self._rows(cell)
+            if not len(rows):
+                continue
+            candidates = cupy.concatenate([self._rows(near) for near in self._near[cell][:probes]])
+            if len(candidates) < width:
+                return None
+            index = brute_force.build(self._points[candidates], metric="sqeuclidean")
+            local = cupy.empty((len(rows), width), dtype=cupy.int64)
+            distances = cupy.empty((len(rows), width), dtype=cupy.float32)
+            queries = self._points[rows]
+            brute_force.search(index, queries, width, neighbors=local, distances=distances)
+            found[rows] = candidates[local]
+        return found
+
+    def _rows(self, cell: int) -> Any:
+        return self._order[int(self._starts[cell]) : int(self._starts[cell + 1])]
+
+
+def by_cuml(X: Any, k: int, metric: str, params: Mapping[str, Any]) -> tuple[Any, Any, str]:
+    """Compare all pairs by cuML, in metrics and for sparse rows that cuVS's graphs do not take."""
+    import cupy
+    from cuml.neighbors import NearestNeighbors
+
+    if not hasattr(X, "tocsr"):
+        X = dense_on_gpu(X)
+    searcher = NearestNeighbors(
+        n_neighbors=k + 1,
+        algorithm="brute",
+        metric=metric,
+        p=float(params.get("p", 2)),
+        output_type="cupy",
+    )
+    distances, indices = searcher.fit(X).kneighbors(X)
+    indices = cupy.asarray(indices, dtype=cupy.int64)
+    indices, distances = _drop_self(indices, cupy.asarray(distances, dtype=cupy.float32))
+    return indices, distances, "cuML's brute force on the GPU (exact)"
+
+
+def _without_self(points: Any, found: Any) -> tuple[Any, Any]:
+    """Return the neighbours with exact squared distances, sorted, without the row itself.
+
+    Searches by products of matrices lose digits between near rows, and NN-descent may compute in
+    half precision.
+    """
+    import cupy
+
+    n, width = found.shape
+    indices = cupy.empty((n, width - 1), dtype=cupy.int32)
+    squared = cupy.empty((n, width - 1), dtype=cupy.float32)
+    for rows in blocks(n, width * points.shape[1]):
+        difference = points[found[rows]] - points[rows][:, None, :]
+        exact = (difference * difference).sum(axis=2)
+        indices[rows], squared[rows] = _drop_self(found[rows], exact, rows.start)
+    return indices, squared
+
+
+def _drop_self(indices: Any, distances: Any, first_row: int = 0) -> tuple[Any, Any]:
+    """Sort by distance, and drop the row itself, or the farthest where it is not there."""
+    import cupy
+
+    own = cupy.arange(first_row, first_row + len(indices))[:, None]
+    is_self = indices == own
+    keys = cupy.where(is_self, cupy.float32(-1), distances)
+    order = cupy.argsort(keys, axis=1)
+    indices = cupy.take_along_axis(indices, order, axis=1)
+    distances = cupy.take_along_axis(distances, order, axis=1)
+    found = is_self.any(axis=1)[:, None]
+    return (
+        cupy.where(found, indices[:, 1:], indices[:, :-1]),
+        cupy.where(found, distances[:, 1:], distances[:, :-1]),
+    )
+
+
+def _is_sound(found: Any, n_samples: int) -> bool:
+    """Whether every entry is a row, and none is twice in a row: a search may fall short."""
+    import cupy
+
+    for rows in blocks(len(found), found.shape[1]):
+        ranked = cupy.sort(found[rows], axis=1)
+        outside = (ranked[:, 0] < 0) | (ranked[:, -1] >= n_samples)
+        if bool(outside.any() | (ranked[:, 1:] == ranked[:, :-1]).any()):
+            return False
+    return True
+
+
+def _recall(points: Any, indices: Any, k: int) -> float:
+    """Return the share of true neighbours among those found, on a sample of the rows."""
+    import cupy
+
+    sample = np.random.RandomState(0).choice(len(points), RECALL_SAMPLE, replace=False)
+    found = on_host(indices[cupy.asarray(sample)])
+    hits = 0
+    for block in blocks(len(sample), len(points)):
+        rows = cupy.asarray(sample[block])
+        squared = _squared_distances(points[rows], points)
+        squared[cupy.arange(len(rows)), rows] = cupy.inf
+        truth = on_host(cupy.argpartition(squared, k - 1, axis=1)[:, :k])
+        hits += sum(
+            len(np.intersect1d(a, b)) for a, b in zip(found[block], truth, strict=True)
+        )
+    return hits / (k * len(sample))
+
+
+def _suffices(recall: float, *, last: bool = True) -> bool:
+    if recall < MIN_RECALL and last:
+        logger.warning(
+            "The approximate neighbour search on the GPU found %.0f %% of the true neighbours; "
+            "comparing all pairs instead, which takes longer.",
+            100 * recall,
+        )
+    return recall >= MIN_RECALL
+
+
+def _words(search: str, recall: float) -> str:
+    return f"{search} on the GPU (sampled recall {recall:.3f})"
+
+
+def _squared_distances(A: Any, B: Any) -> Any:
+    """Return all squared distances between two sets of points, good to about six digits."""
+    return (A * A).sum(axis=1)[:, None] - 2 * (A @ B.T) + (B * B).sum(axis=1)[None, :]
+
+
+def blocks(n: int, entries_per_row: int) -> list[slice]:
+    """Return slices over n rows whose temporary matrices stay small."""
+    size = max(1, BLOCK_ENTRIES // max(1, entries_per_row))
+    return [slice(start, min(n, start + size)) for start in range(0, n, size)]

@@ -53,6 +53,23 @@ def cloud(_loopback, _own_cache_folder):
     vars(_loopback.faults).update(vars(Faults()))
 
 
+@pytest.fixture(scope="session")
+def _kernel_folder(tmp_path_factory):
+    """Where the GPU kernels are compiled for the processor, once."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture
+def gpu(monkeypatch, _kernel_folder):
+    """A GPU with RAPIDS, played by the processor; its value says what is to go wrong."""
+    import fake_rapids
+    from cuda_on_cpu import COMPILER
+
+    if COMPILER is None:
+        pytest.skip("needs a C++ compiler, with which the GPU kernels run on the processor")
+    return fake_rapids.install(monkeypatch, _kernel_folder)
+
+
 @pytest.fixture
 def bounded():
     """End a test that hangs, with a trace of where it does."""

@@ -69,7 +69,8 @@ def protocol_callback(estimator: Any, X: Any, problem: Problem) -> tuple[list[Ca
     Returns
     -------
     callbacks : list of callable
-        Empty where scikit-learn has no callback protocol.
+        Empty where scikit-learn has no callback protocol, or nobody has set a callback by it: an
+        engine may run differently where it is watched.
     context : sklearn.callback.CallbackContext or None
         To be closed by its ``call_on_fit_task_end`` when the fit is over.
     """
@@ -94,4 +95,5 @@ def protocol_callback(estimator: Any, X: Any, problem: Problem) -> tuple[list[Ca
         )
         return bool(stop)
 
-    return [report], context
+    is_watched = bool(getattr(estimator, "_skl_callbacks", []))
+    return [report] if is_watched else [], context

@@ -139,7 +139,11 @@ class CumlBackend(Backend):
             "metric_params": Parameter("our neighbours graph", refuse=refuse_metric_params),
             "init": Parameter("our initial positions", refuse=refuse_init),
             "random_state": Parameter("random_state", "as a seed; repeatable on one kind of GPU"),
-            "method": Parameter("method", '"auto" is FFT; "exact" for small data', refuse_method),
+            "method": Parameter(
+                "method",
+                '"auto" is FFT, or pair by pair for few rows; "exact" has every row a neighbour',
+                refuse_method,
+            ),
             "angle": Parameter("not used", "of Barnes–Hut, which the GPU engine never runs"),
             "n_jobs": Parameter("not used", "the GPU works alone"),
         }
@@ -193,7 +197,7 @@ class CumlBackend(Backend):
         number = self.option(problem, "device") or 0
         kind = transfer.kind_of(gpus[number].name if number < len(gpus) else "")
         return Estimate(
-            start=0.0 if "cuvs" in sys.modules else transfer.LOAD_SECONDS,
+            start=0.0 if _is_loaded() else transfer.LOAD_SECONDS,
             neighbours=transfer.gpu_neighbours_seconds(problem, kind),
             optimise=transfer.gpu_optimise_seconds(problem, kind),
             memory_bytes=transfer.gpu_bytes(problem),
@@ -234,7 +238,8 @@ class CumlBackend(Backend):
         with run.phase("affinities"):
             affinities = joint_affinities(graph.indices, graph.squared, problem.perplexity)
         with run.phase("optimisation"):
-            repulsion = Repulsion(problem.n_samples, exact=problem.method == "exact")
+            wanted = {"exact": True, "fft": False}.get(problem.method)
+            repulsion = Repulsion(problem.n_samples, exact=wanted)
             descent = Descent(problem, affinities, repulsion, positions, run, done=n_theirs)
             if n_theirs:
                 descent.report()
@@ -280,6 +285,11 @@ class CumlBackend(Backend):
             "iterations": {"cuML": n_theirs, "ours": problem.max_iter - n_theirs},
             "learning_rates": {**(rates if n_theirs else {}), **ours},
         }
+
+
+def _is_loaded() -> bool:
+    """Whether this process has the GPU libraries already, which take seconds to load."""
+    return "cuvs" in sys.modules
 
 
 def _after_theirs(problem: Problem, graph: Any, start: Any, n_iter: int) -> Any:

@@ -55,7 +55,9 @@ def cuml_positions(
     indices[:, 1:] = graph.indices
     squared = cupy.empty((n, k + 1), dtype=cupy.float32)
     squared[:, 0] = FAR
-    squared[:, 1:] = graph.squared
+    # The affinities of a row do not change with a constant off its distances; cuML's bandwidths
+    # underflow without it where a row is far from all others.
+    squared[:, 1:] = graph.squared - graph.squared[:, :1]
     unit = cupy.asarray(start / start.std(axis=0).max(), dtype=cupy.float32)
     model = TSNE(**tsne_parameters(problem, k, n_iter))
     embedding = cupy.asarray(model.fit_transform(unit, knn_graph=(indices, squared)))

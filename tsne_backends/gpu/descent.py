@@ -9,13 +9,10 @@ from typing import Any
 from tsne_backends.gpu.affinities import Affinities, attraction
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.kernels import launch
-from tsne_backends.gpu.repulsion import COARSE_STEP, FINE_STEP, Repulsion
+from tsne_backends.gpu.repulsion import Repulsion
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
 from tsne_backends.run import REPORT_EVERY, Run
 from tsne_backends.stopping import ProgressCheck
-
-#: Iterations at the end of a run on the fine grid.
-FINE_ITER = 50
 
 
 @dataclass
@@ -42,10 +39,9 @@ class Descent:
 
     def run_phases(self, phases: Sequence[Phase]) -> None:
         """Run phases one after the other, each from rest, as in scikit-learn."""
-        for number, phase in enumerate(phases):
-            if self.stopped:
-                return
-            self._run_phase(phase, is_last=number == len(phases) - 1)
+        for phase in phases:
+            if not self.stopped:
+                self._run_phase(phase)
 
     def report(self) -> None:
         """Tell where the rows are now, as after the iterations of another engine."""
@@ -53,16 +49,16 @@ class Descent:
         self.stopped = self.run.report(self.done, self.kl_divergence(), coordinates)
 
     def kl_divergence(self) -> float:
-        """Return the KL divergence, without exaggeration, on the fine grid."""
+        """Return the KL divergence, without exaggeration."""
         import cupy
 
-        _, normalisation = self.repulsion.field(self.positions, FINE_STEP)
+        _, normalisation = self.repulsion.field(self.positions)
         divergence = cupy.empty(self.affinities.n_samples, dtype=cupy.float32)
         forces = cupy.empty_like(self.positions)
         attraction(self.affinities, self.positions, forces, divergence=divergence)
         return _kl(divergence, normalisation)
 
-    def _run_phase(self, phase: Phase, *, is_last: bool) -> None:
+    def _run_phase(self, phase: Phase) -> None:
         import cupy
 
         n = self.affinities.n_samples
@@ -78,10 +74,7 @@ class Descent:
             self.done += 1
             self.run.step(self.done)
             is_report = iteration % REPORT_EVERY == 0
-            fine = is_last and iteration > phase.n_iter - FINE_ITER
-            field, normalisation = self.repulsion.field(
-                self.positions, FINE_STEP if fine else COARSE_STEP
-            )
+            field, normalisation = self.repulsion.field(self.positions)
             attraction(
                 self.affinities,
                 self.positions,
@@ -109,6 +102,8 @@ class Descent:
     def _should_end(
         self, check: ProgressCheck, iteration: int, divergence: Any, normalisation: Any, norms: Any
     ) -> bool:
+        import cupy
+
         kl = _kl(divergence, normalisation)
         self.stopped = self.run.report(self.done, kl, on_host(self.positions.T))
         norm = GRADIENT_FACTOR * float(norms.sum(dtype=cupy.float64)) ** 0.5

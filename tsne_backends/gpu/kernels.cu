@@ -213,7 +213,7 @@ extern "C" __global__ void gather(const float* positions, const float* potential
   field[2LL * n + i] = gy * nodes_per_unit;
 }
 
-// The same field summed pair by pair.
+// The same field summed pair by pair, without the row itself.
 extern "C" __global__ void gather_exact(const float* positions, float* field, int n)
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -223,7 +223,7 @@ extern "C" __global__ void gather_exact(const float* positions, float* field, in
   for (int j = 0; j < n; j++) {
     float dx = x - positions[j], dy = y - positions[n + j];
     float q = 1.0f / (1.0f + dx * dx + dy * dy);
-    value += q;
+    if (j != i) value += q;
     gx -= 2.0f * q * q * dx;
     gy -= 2.0f * q * q * dy;
   }

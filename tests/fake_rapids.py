@@ -1,0 +1,463 @@
+"""Stands in for CuPy, cuVS and cuML where there is no GPU, and is stricter than they are.
+
+Arrays are NumPy's under another type that refuses to be mixed with NumPy's own. Kernels are the
+real source, compiled for the processor. ``cuml.manifold.TSNE`` has exactly the signature of 26.10,
+refuses what that refuses, and does what its sources do, self-affinities and fixed grid included.
+"""
+
+import importlib.machinery
+import sys
+import types
+
+import cuda_on_cpu
+import numpy as np
+
+from tsne_backends.backends import cuml as backend_module
+from tsne_backends.gpu import hardware, kernels
+from tsne_backends.machine import LocalGpu
+
+GPU = LocalGpu("NVIDIA L4", 24e9, "580.65.06", "8.9")
+
+
+class DeviceArray(np.ndarray):
+    """An array "on the GPU": operations with arrays of the processor fail, as with CuPy."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        for one in inputs:
+            if type(one) is np.ndarray and one.ndim:
+                raise TypeError(f"Unsupported type {np.ndarray} in {ufunc.__name__}")
+        if out is not None:
+            kwargs["out"] = tuple(bare(one) for one in out)
+        result = getattr(ufunc, method)(*map(bare, inputs), **kwargs)
+        return on_device(result) if out is None else out[0]
+
+    def __array_function__(self, func, kinds, args, kwargs):
+        raise TypeError(f"numpy.{func.__name__} was called with an array on the GPU")
+
+    @property
+    def device(self):
+        return types.SimpleNamespace(id=0)
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def get(self):
+        return np.array(bare(self))
+
+    def sum(self, axis=None, dtype=None):
+        return on_device(bare(self).sum(axis=axis, dtype=dtype))
+
+    def mean(self, axis=None, dtype=None):
+        return on_device(bare(self).mean(axis=axis, dtype=dtype))
+
+    def std(self, axis=None):
+        return on_device(bare(self).std(axis=axis))
+
+    def min(self, axis=None):
+        return on_device(bare(self).min(axis=axis))
+
+    def max(self, axis=None):
+        return on_device(bare(self).max(axis=axis))
+
+    def argmin(self, axis=None):
+        return on_device(bare(self).argmin(axis=axis))
+
+    def argmax(self, axis=None):
+        return on_device(bare(self).argmax(axis=axis))
+
+    def all(self):
+        return on_device(bare(self).all())
+
+    def any(self, axis=None):
+        return on_device(bare(self).any(axis=axis))
+
+    def __getitem__(self, key):
+        return on_device(bare(self)[unwrap(key)])
+
+    def __setitem__(self, key, value):
+        if type(value) is np.ndarray and value.ndim:
+            raise TypeError("an array of the processor was put into one on the GPU")
+        bare(self)[unwrap(key)] = bare(value)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+
+def bare(value):
+    return value.view(np.ndarray) if isinstance(value, DeviceArray) else value
+
+
+def unwrap(key):
+    if isinstance(key, tuple):
+        return tuple(map(bare, key))
+    if type(key) is np.ndarray:
+        raise TypeError("an array on the GPU was indexed by one of the processor")
+    return bare(key)
+
+
+def on_device(value):
+    """Return a result as CuPy has it: even single numbers are arrays."""
+    return np.asarray(value).view(DeviceArray)
+
+
+def lifted(function):
+    """Turn a function of NumPy into one of CuPy."""
+
+    def call(*args, **kwargs):
+        for one in args:
+            if type(one) is np.ndarray:
+                raise TypeError(f"cupy.{function.__name__} got an array of the processor")
+        args = [[bare(x) for x in one] if isinstance(one, list) else bare(one) for one in args]
+        return on_device(function(*args, **{key: bare(one) for key, one in kwargs.items()}))
+
+    return call
+
+
+class RawModule:
+    """Kernels, compiled for the processor."""
+
+    library = None
+    folder = None
+
+    def __init__(self, *, code, options=()):
+        assert all(option.startswith("--") for option in options)
+        self.signatures = cuda_on_cpu.signatures(code)
+        if RawModule.library is None:
+            RawModule.library = cuda_on_cpu.compile_kernels(code, RawModule.folder)
+
+    def get_function(self, name):
+        types_ = self.signatures[name]
+
+        def kernel(grid, block, arguments):
+            assert all(
+                isinstance(one, (DeviceArray, np.generic)) for one in arguments
+            ), f"{name} got something that does not lie on the GPU"
+            plain = [bare(one) for one in arguments]
+            cuda_on_cpu.call(RawModule.library, types_, name, grid, block, plain)
+
+        return kernel
+
+
+class Pool:
+    def __init__(self):
+        self.freed = 0
+
+    def free_all_blocks(self):
+        self.freed += 1
+
+
+class Device:
+    current = 0
+
+    def __init__(self, number=None):
+        self.id = Device.current if number is None else number
+
+    def __enter__(self):
+        if self.id:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+def make_cupy():
+    cupy = types.ModuleType("cupy")
+    for name in (
+        "abs arange argpartition argsort bincount concatenate cos cumsum empty empty_like isfinite "
+        "log maximum minimum ones_like sign sort sqrt stack take_along_axis where zeros zeros_like"
+    ).split():
+        setattr(cupy, name, lifted(getattr(np, name)))
+    cupy.ascontiguousarray = lambda a, dtype=None: on_device(
+        np.ascontiguousarray(bare(a), dtype=dtype)
+    )
+    # From the processor's memory, this is how arrays come to the GPU.
+    cupy.asarray = lambda a, dtype=None, order=None: on_device(
+        np.asarray(bare(a), dtype=dtype, order=order)
+    )
+    cupy.asnumpy = lambda a: np.array(bare(a))
+    cupy.from_dlpack = lambda a: on_device(bare(a.payload if hasattr(a, "payload") else a))
+    for name in ("int32", "int64", "float32", "float64", "uint64"):
+        setattr(cupy, name, getattr(np, name))
+    cupy.inf = np.inf
+    cupy.ndarray = DeviceArray
+    cupy.RawModule = RawModule
+    cupy.fft = types.SimpleNamespace(
+        # Of the precision of what is given, as in CuPy.
+        rfft2=lambda a, s=None: on_device(
+            np.fft.rfft2(bare(a), s=s).astype(np.result_type(a.dtype, np.complex64))
+        ),
+        irfft2=lambda a, s=None: on_device(np.fft.irfft2(bare(a), s=s).astype(np.float32)),
+    )
+    cupy.linalg = types.SimpleNamespace(
+        eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
+    )
+    cupy.cuda = types.SimpleNamespace(Device=Device)
+    pools = {"memory": Pool(), "pinned": Pool()}
+    cupy.get_default_memory_pool = lambda: pools["memory"]
+    cupy.get_default_pinned_memory_pool = lambda: pools["pinned"]
+    return cupy
+
+
+# cuVS.
+
+
+def squared_distances(A, B):
+    return ((A[:, None, :].astype(float) - B[None, :, :]) ** 2).sum(axis=2)
+
+
+def nearest(queries, points, k):
+    squared = np.concatenate(
+        [squared_distances(queries[i : i + 64], points) for i in range(0, len(queries), 64)]
+    )
+    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(squared, order, axis=1)
+
+
+class IndexParams:
+    def __init__(
+        self,
+        *,
+        metric=None,
+        metric_arg=None,
+        graph_degree=None,
+        intermediate_graph_degree=None,
+        max_iterations=None,
+        termination_threshold=None,
+        return_distances=None,
+        dist_comp_dtype="auto",
+    ):
+        assert graph_degree <= intermediate_graph_degree
+        self.metric = metric
+
+
+class AllNeighborsParams:
+    def __init__(
+        self,
+        *,
+        algo="nn_descent",
+        overlap_factor=2,
+        n_clusters=1,
+        metric="sqeuclidean",
+        ivf_pq_params=None,
+        nn_descent_params=None,
+    ):
+        assert algo in ("brute_force", "ivf_pq", "nn_descent")
+        assert nn_descent_params is None or nn_descent_params.metric == metric
+        self.algo = algo
+
+
+def make_cuvs(faults):
+    all_neighbors = types.ModuleType("cuvs.neighbors.all_neighbors")
+    nn_descent = types.ModuleType("cuvs.neighbors.nn_descent")
+    brute_force = types.ModuleType("cuvs.neighbors.brute_force")
+
+    def build(
+        dataset, k, params, *, indices=None, distances=None, core_distances=None, alpha=1.0,
+        resources=None,
+    ):
+        assert isinstance(dataset, DeviceArray)
+        assert dataset.dtype == np.float32
+        assert indices.dtype == np.int64
+        assert indices.shape == distances.shape == (len(dataset), k)
+        if faults.get("memory"):
+            raise RuntimeError("std::bad_alloc: out_of_memory: CUDA error")
+        rows = bare(dataset)
+        found, squared = nearest(rows, rows, k)
+        if params.algo == "nn_descent":
+            found = faults.get("descent", lambda found: found)(found.copy())
+        indices[...], distances[...] = on_device(found), on_device(squared.astype(np.float32))
+        return indices, distances
+
+    def build_index(dataset, metric="sqeuclidean", metric_arg=2.0, resources=None):
+        assert isinstance(dataset, DeviceArray)
+        assert metric == "sqeuclidean"
+        return bare(dataset)
+
+    def search(index, queries, k, neighbors=None, distances=None, resources=None, prefilter=None):
+        found, squared = nearest(bare(queries), index, k)
+        neighbors[...], distances[...] = on_device(found), on_device(squared.astype(np.float32))
+        return distances, neighbors
+
+    all_neighbors.AllNeighborsParams, all_neighbors.build = AllNeighborsParams, build
+    nn_descent.IndexParams = IndexParams
+    brute_force.build, brute_force.search = build_index, search
+    cuvs, neighbors = types.ModuleType("cuvs"), types.ModuleType("cuvs.neighbors")
+    cuvs.neighbors = neighbors
+    for module in (all_neighbors, nn_descent, brute_force):
+        setattr(neighbors, module.__name__.rpartition(".")[2], module)
+    return [cuvs, neighbors, all_neighbors, nn_descent, brute_force]
+
+
+# cuML 26.10.
+
+
+class TSNE:
+    """``cuml.manifold.TSNE`` of 26.10: signature, refusals, and its FFT method's arithmetic."""
+
+    made = ()
+
+    def __init__(
+        self,
+        *,
+        n_components=2,
+        perplexity=30.0,
+        early_exaggeration=12.0,
+        late_exaggeration=1.0,
+        learning_rate=200.0,
+        max_iter=1000,
+        n_iter_without_progress=300,
+        min_grad_norm=1e-07,
+        metric="euclidean",
+        metric_params=None,
+        init="random",
+        random_state=None,
+        method="fft",
+        angle=0.5,
+        n_neighbors=90,
+        perplexity_max_iter=100,
+        exaggeration_iter=250,
+        pre_momentum=0.5,
+        post_momentum=0.8,
+        learning_rate_method="adaptive",
+        square_distances=True,
+        precomputed_knn=None,
+        verbose=False,
+        output_type=None,
+    ):
+        vars(self).update({name: value for name, value in locals().items() if name != "self"})
+        TSNE.made = (*TSNE.made, self)
+
+    def fit_transform(self, X, y=None, *, knn_graph=None):
+        assert X.dtype == np.float32
+        n, d = X.shape
+        self._check(n, d)
+        indices, distances = knn_graph
+        self._check_graph(indices, distances, n)
+        k = self.n_neighbors
+        distances[...] = distances / float(distances.max())  # in place, as there
+        P = symmetric(bare(indices)[:, :k], conditional(bare(distances)[:, :k], self.perplexity))
+        Y = principal_axes(bare(X).astype(float))
+        Y *= 1e-4 / Y.std(axis=0)[0]
+        return on_device(np.asfortranarray(self._descend(P, Y).astype(np.float32)))
+
+    def _check(self, n, d):
+        assert self.n_components == 2
+        assert d >= 2, "ensure_min_features=2"
+        assert n >= 2
+        assert self.learning_rate_method in (None, "none"), "the stand-in does not adapt"
+        for name in ("perplexity", "learning_rate", "n_neighbors", "max_iter"):
+            assert getattr(self, name) > 0
+        assert self.early_exaggeration >= 1 <= self.late_exaggeration
+        assert 0 < self.pre_momentum < 1 > self.post_momentum > 0
+        assert self.init in ("random", "pca")
+        assert self.method == "fft"
+        assert self.n_neighbors <= min(1023, n)
+        assert self.random_state is None or self.random_state >= 0
+
+    def _check_graph(self, indices, distances, n):
+        assert indices.dtype == np.int64
+        assert distances.dtype == np.float32
+        assert indices.shape == distances.shape
+        assert indices.shape[1] >= self.n_neighbors
+        if not (bare(indices)[:, 0] == np.arange(n)).all():
+            raise ValueError("Expected indices and distances to include self references")
+
+    def _descend(self, P, Y):
+        update, gains = np.zeros_like(Y), np.ones_like(Y)
+        for iteration in range(self.max_iter):
+            early = iteration < min(self.exaggeration_iter, self.max_iter)
+            exaggeration = self.early_exaggeration if early else self.late_exaggeration
+            rate = self.learning_rate if early else 2 * self.learning_rate
+            momentum = self.pre_momentum if early else self.post_momentum
+            difference = Y[:, None] - Y[None]
+            q = 1 / (1 + (difference**2).sum(axis=2))
+            Z = q.sum() - len(Y)
+            gradient = exaggeration * ((P * q)[:, :, None] * difference).sum(axis=1)
+            gradient -= ((q * q)[:, :, None] * difference).sum(axis=1) / Z
+            flipped = np.signbit(gradient) != np.signbit(update)
+            gains = np.maximum(np.where(flipped, gains + 0.2, gains * 0.8), 0.01)
+            update = momentum * update - rate * gains * gradient
+            Y = Y + update
+        self.n_iter_ = self.max_iter
+        return Y
+
+
+def conditional(squared, perplexity):
+    """cuML's bandwidth search, over every column that it is given, itself included."""
+    squared = squared.astype(float)
+    epsilon = np.finfo(np.float32).eps  # which cuML adds to every sum
+    low, high = np.full(len(squared), -np.inf), np.full(len(squared), np.inf)
+    beta = np.ones(len(squared))
+    for _ in range(100):
+        weights = np.exp(-squared * beta[:, None])
+        total = weights.sum(axis=1) + epsilon
+        p = weights / total[:, None]
+        entropy = np.log(total) + beta * (squared * p).sum(axis=1)
+        above = entropy > np.log(perplexity)
+        low, high = np.where(above, beta, low), np.where(above, high, beta)
+        beta = np.where(np.isinf(high), 2 * beta, np.where(np.isinf(low), beta / 2, (low + high) / 2))
+    return p
+
+
+def symmetric(indices, p):
+    n = len(indices)
+    P = np.zeros((n, n))
+    P[np.arange(n)[:, None], indices] = p
+    return (P + P.T) / (2 * n)
+
+
+def principal_axes(X):
+    X = X - X.mean(axis=0)
+    _, vectors = np.linalg.eigh(X.T @ X)
+    return X @ vectors[:, ::-1][:, :2]
+
+
+class NearestNeighbors:
+    """``cuml.neighbors.NearestNeighbors``, brute force."""
+
+    def __init__(
+        self, *, n_neighbors=5, radius=1.0, verbose=False, algorithm="auto", metric="euclidean", p=2,
+        algo_params=None, metric_params=None, n_jobs=None, output_type=None,
+    ):
+        assert algorithm == "brute"
+        self.metric, self.p, self.k = metric, p, n_neighbors
+
+    def fit(self, X):
+        self.X = X
+        return self
+
+    def kneighbors(self, X):
+        from sklearn.neighbors import NearestNeighbors as Exact
+
+        assert isinstance(X, DeviceArray) or hasattr(X, "tocsr")
+        search = Exact(n_neighbors=self.k, algorithm="brute", metric=self.metric, p=self.p)
+        found = search.fit(bare(self.X)).kneighbors(bare(X))
+        return on_device(found[0].astype(np.float32)), on_device(found[1])
+
+
+def make_cuml():
+    cuml, manifold = types.ModuleType("cuml"), types.ModuleType("cuml.manifold")
+    neighbors = types.ModuleType("cuml.neighbors")
+    manifold.TSNE, neighbors.NearestNeighbors = TSNE, NearestNeighbors
+    cuml.manifold, cuml.neighbors = manifold, neighbors
+    return [cuml, manifold, neighbors]
+
+
+def install(monkeypatch, folder, release="26.10.0"):
+    """Make this process believe in a GPU with RAPIDS; returns what can be made to go wrong."""
+    faults = {}
+    RawModule.folder = folder
+    kernels._module.cache_clear()  # it belongs to the CuPy of another test
+    TSNE.made = ()
+    for module in [make_cupy(), *make_cuvs(faults), *make_cuml()]:
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for module in (hardware, backend_module):
+        monkeypatch.setattr(module, "installed_release", lambda: hardware.Release(release, 13))
+    monkeypatch.setattr(hardware, "_gpus_once", lambda path: ((GPU,), ""))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return faults

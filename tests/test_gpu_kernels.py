@@ -1,0 +1,228 @@
+"""The kernels of the GPU, compiled for the processor, against float64 sums over all pairs."""
+
+import ctypes
+import importlib.util
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import xlogy
+
+from tsne_backends.gpu import kernels, repulsion
+from tsne_backends.gpu.affinities import attraction, joint_affinities
+from tsne_backends.gpu.arrays import on_host
+from tsne_backends.gpu.descent import Descent, last_iterations
+from tsne_backends.problem import Problem
+from tsne_backends.quality import exact_graph
+from tsne_backends.run import Run
+
+N, K = 500, 30
+
+
+@pytest.fixture
+def cupy(gpu):
+    return sys.modules["cupy"]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    X = np.random.RandomState(0).standard_normal((N, 5)).astype(np.float32)
+    X[:20] = X[20]  # duplicates
+    return exact_graph(X, K)
+
+
+def affinities_of(cupy, graph, perplexity=10.0):
+    squared = graph.unit_distances() ** 2
+    return joint_affinities(
+        cupy.asarray(graph.indices.astype(np.int32)),
+        cupy.asarray(squared.astype(np.float32)),
+        perplexity,
+    )
+
+
+def dense(affinities):
+    """The matrix that the device's layout stands for."""
+    P = np.zeros((affinities.n_samples,) * 2)
+    rows = np.arange(affinities.n_samples)
+    for column, value in zip(
+        on_host(affinities.neighbors), on_host(affinities.joint), strict=True
+    ):
+        P[rows, column] += value
+    starts = on_host(affinities.starts)
+    owner = np.repeat(rows, np.diff(starts))
+    np.add.at(P, (owner, on_host(affinities.columns)), on_host(affinities.values))
+    return P
+
+
+def positions_of(cupy, spread=40.0, n=N, seed=1):
+    return cupy.asarray(
+        (spread * np.random.RandomState(seed).standard_normal((2, n))).astype(np.float32)
+    )
+
+
+def all_pairs(Y):
+    difference = Y[:, :, None] - Y[:, None, :]
+    q = 1 / (1 + (difference**2).sum(axis=0))
+    return difference, q
+
+
+@pytest.mark.parametrize("perplexity", [2.0, 10.0, 25.0])
+def test_affinities_have_the_perplexity_asked_for(cupy, graph, perplexity):
+    squared = graph.unit_distances().astype(np.float32) ** 2
+    conditional = cupy.asarray(np.ascontiguousarray(squared.T))
+    kernels.launch(
+        "conditional", N, conditional, np.int32(N), np.int32(K), np.float32(perplexity)
+    )
+    p = on_host(conditional).astype(float)
+    np.testing.assert_allclose(p.sum(axis=0), 1, rtol=1e-5)
+    reached = np.exp(-xlogy(p, p).sum(axis=0))
+    free = np.ones(N, bool)
+    free[:21] = False  # 20 equal neighbours: no kernel has a lower perplexity
+    np.testing.assert_allclose(reached[free], perplexity, rtol=1e-3)
+    if perplexity == 25.0:
+        np.testing.assert_allclose(reached, perplexity, rtol=1e-3)
+    else:
+        assert (reached[:21] >= 19.9).all()
+
+
+def test_affinities_are_those_of_opentsne(cupy):
+    from openTSNE.affinity import joint_probabilities_nn
+
+    X = np.random.RandomState(3).standard_normal((N, 5)).astype(np.float32)
+    graph = exact_graph(X, K)
+    ours = dense(affinities_of(cupy, graph))
+    theirs = joint_probabilities_nn(graph.indices, graph.unit_distances(), [10.0])
+    assert (ours == ours.T).all()
+    assert ours.sum() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(ours, theirs.toarray(), atol=2e-3 * ours.max())
+
+
+def test_incoming_edges_come_in_one_order_whatever_the_threads_do(cupy, graph):
+    affinities = affinities_of(cupy, graph)
+    columns, starts = on_host(affinities.columns), on_host(affinities.starts)
+    assert len(columns) > N
+    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+        assert (np.diff(columns[start:stop]) > 0).all()
+
+
+def test_attraction_and_divergence(cupy, graph):
+    affinities = affinities_of(cupy, graph)
+    positions = positions_of(cupy)
+    forces, divergence = cupy.empty_like(positions), cupy.asarray(np.empty(N, np.float32))
+    attraction(affinities, positions, forces, divergence=divergence)
+    P, (difference, q) = dense(affinities), all_pairs(on_host(positions).astype(float))
+    np.testing.assert_allclose(
+        on_host(forces), (P * q * difference).sum(axis=2), rtol=1e-4, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        on_host(divergence), (xlogy(P, P) - P * np.log(q)).sum(axis=1), rtol=1e-4, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("spread", "error"), [(1e-4, 0.005), (0.01, 0.005), (1.0, 0.001), (10.0, 0.007), (30.0, 0.02)]
+)
+def test_repulsion_by_grid(cupy, spread, error):
+    """Relative errors of forces (root mean square) and normalisation."""
+    n = 3_000
+    positions = positions_of(cupy, spread, n)
+    field, normalisation = repulsion.Repulsion(n, exact=False).field(positions)
+    difference, q = all_pairs(on_host(positions).astype(float))
+    forces = (q * q * difference).sum(axis=2)
+    found = -0.5 * on_host(field)[1:]
+    assert float(normalisation) == pytest.approx(q.sum() - n, rel=5e-5)
+    assert np.sqrt(((found - forces) ** 2).sum() / (forces**2).sum()) < error
+
+
+def test_repulsion_pair_by_pair(cupy):
+    positions = positions_of(cupy, 10.0)
+    field, normalisation = repulsion.Repulsion(N).field(positions)
+    difference, q = all_pairs(on_host(positions).astype(float))
+    forces = (q * q * difference).sum(axis=2)
+    np.testing.assert_allclose(-0.5 * on_host(field)[1:], forces, rtol=1e-3, atol=1e-5)
+    assert float(normalisation) == pytest.approx(q.sum() - N, rel=1e-5)
+
+
+def test_the_grid_follows_the_map_and_stays_within_bounds(cupy):
+    small, wide = (
+        repulsion.box_around(positions_of(cupy, spread), 0.5) for spread in (0.1, 100.0)
+    )
+    assert (small.step, wide.step) == (0.1, 0.5)
+    assert max(small.nodes) < 40 < 500 < max(wide.nodes)
+    lost = repulsion.box_around(positions_of(cupy, 1e6), 0.5)
+    assert max(lost.nodes) <= repulsion.MAX_NODES * 1.1
+    assert lost.step > 100
+    flat = positions_of(cupy, 10.0)
+    flat[1] = 0.0
+    assert repulsion.box_around(flat, 0.5).nodes[1] < 20
+
+
+def test_the_gradient_is_that_of_the_divergence(cupy, graph):
+    """One step from rest moves against the finite differences of the KL divergence."""
+    affinities = affinities_of(cupy, graph)
+    problem = Problem(N, 5, perplexity=10.0, learning_rate=1.0, min_grad_norm=0.0)
+    start = positions_of(cupy, 5.0)
+    descent = Descent(
+        problem, affinities, repulsion.Repulsion(N), cupy.asarray(on_host(start)), Run()
+    )
+    (one,) = last_iterations(problem.phases, 1)
+    descent.run_phases([one])
+    # The first gain is 0.8, and the rate is 4 in units without the factor 4.
+    gradient = (on_host(start) - on_host(descent.positions)) / (0.8 * 4 * 1.0)
+    P = dense(affinities)
+
+    def kl(Y):
+        _, q = all_pairs(Y)
+        np.fill_diagonal(q, 0)
+        return (xlogy(P, P) - xlogy(P, np.where(P > 0, q / q.sum(), 1))).sum()
+
+    Y = on_host(start).astype(float)
+    for row in (0, 33, 400):
+        for axis in (0, 1):
+            up, down = Y.copy(), Y.copy()
+            up[axis, row] += 1e-4
+            down[axis, row] -= 1e-4
+            slope = (kl(up) - kl(down)) / 2e-4
+            assert gradient[axis, row] == pytest.approx(slope / 4, rel=5e-3, abs=1e-7)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("nvidia") is None, reason="needs NVIDIA's compiler, nvidia-cuda-nvrtc"
+)
+@pytest.mark.parametrize("architecture", [75, 80, 86, 89, 90, 100, 120])
+def test_nvidias_compiler_takes_the_kernels(architecture):
+    """From Turing to Blackwell; compiling needs no GPU."""
+    folders = importlib.util.find_spec("nvidia").submodule_search_locations
+    found = [path for folder in folders for path in pathlib.Path(folder).rglob("libnvrtc.so.1*")]
+    if not found:
+        pytest.skip("needs NVIDIA's compiler, nvidia-cuda-nvrtc")
+    nvrtc = ctypes.CDLL(str(found[0]))
+    program, options = ctypes.c_void_p(), [b"--std=c++17", b"--gpu-architecture=sm_%d" % architecture]
+    text = kernels.source().encode()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels", 0, None, None) == 0
+    code = nvrtc.nvrtcCompileProgram(program, 2, (ctypes.c_char_p * 2)(*options))
+    length = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(length))
+    log = ctypes.create_string_buffer(length.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    assert code == 0, log.value.decode()
+    assert "warning" not in log.value.decode()
+
+
+def test_positions_that_are_not_finite_are_named(cupy):
+    from tsne_backends.errors import EmbeddingError
+
+    positions = positions_of(cupy)
+    positions[0, 3] = np.float32(np.nan)
+    with pytest.raises(EmbeddingError, match="diverged on the GPU"):
+        repulsion.Repulsion(N, exact=False).field(positions)
+
+
+def test_the_end_of_a_schedule():
+    phases = Problem(1_000, 5, max_iter=1_000).phases
+    assert [p.n_iter for p in last_iterations(phases, 1_000)] == [250, 750]
+    assert [p.n_iter for p in last_iterations(phases, 800)] == [50, 750]
+    assert [p.name for p in last_iterations(phases, 100)] == ["main"]
+    assert last_iterations(phases, 0) == []

@@ -37,8 +37,11 @@ def _image() -> modal.Image:
         modal.Image.debian_slim(python_version=here if here in PYTHONS else PYTHONS[-1])
         .pip_install(*IMAGE_PACKAGES)
         .env({"OMP_WAIT_POLICY": "passive"})
-        # The client's own files, so that both sides are of one version.
-        .add_local_python_source("tsne_backends", "backends_remote")
+        # The client's own files, so that both sides are of one version; also those that are not
+        # Python's: the kernels of the GPU.
+        .add_local_python_source(
+            "tsne_backends", "backends_remote", ignore=["**/__pycache__/**", "**/*.pyc"]
+        )
     )
 
 

@@ -150,3 +150,13 @@ def test_help_lists_the_commands(run):
     output = run("--help").output
     for name in ("deploy", "doctor", "jobs", "attach", "cancel", "data", "undeploy"):
         assert f"  {name} " in output
+
+
+def test_everything_the_engine_needs_is_shipped(cloud, run):
+    """Modal's client leaves out what is not Python's, the kernels of the GPU among it."""
+    cloud.plane.shipped.clear()
+    assert run("deploy").exit_code == 0
+    shipped = cloud.plane.shipped
+    assert any(path.endswith("tsne_backends/gpu/kernels.cu") for path in shipped)
+    assert any(path.endswith("tsne_backends/backends/cuml.py") for path in shipped)
+    assert not any("__pycache__" in path for path in shipped)

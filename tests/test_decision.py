@@ -67,9 +67,11 @@ def test_the_plan_holds_actual_beside_predicted(digits):
 def test_callbacks_are_not_the_engines_time(digits):
     import time
 
-    ServerlessTSNE(**QUICK, callbacks=lambda *_: time.sleep(0.2)).fit(digits)
+    fitted = ServerlessTSNE(**QUICK, callbacks=lambda *_: time.sleep(0.2)).fit(digits)
     (run,) = past_runs()
-    assert run.seconds["optimise"] < 5 * 0.2
+    parts = ("affinities", "initialisation", "optimisation")
+    all_told = sum(fitted.timings_[part] for part in parts)
+    assert run.seconds["optimise"] <= all_told - 5 * 0.2 + 1e-3
 
 
 def test_a_run_that_ended_early_counts_with_its_iterations(digits):

@@ -91,7 +91,7 @@ def test_the_start_is_hidden_behind_a_long_upload(account):
     ("n", "options", "seconds"),
     [
         (10_000, {}, TIMEOUTS_SECONDS[0]),
-        (3_000_000, {"gpu": "T4"}, TIMEOUTS_SECONDS[1]),
+        (3_000_000, {"gpu": "T4", "neighbors": "exact"}, TIMEOUTS_SECONDS[1]),
         (10_000, {"timeout": 5_000}, 5_000),
     ],
 )

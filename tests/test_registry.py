@@ -36,7 +36,7 @@ def absent():
 def test_listing_is_read_only():
     with pytest.raises(TypeError):
         list_backends()["mine"] = None
-    assert list(list_backends())[:2] == ["opentsne", "sklearn"]
+    assert list(list_backends())[:3] == ["cuml", "opentsne", "sklearn"]
 
 
 @pytest.mark.parametrize("action", ["import tsne_backends", "tsne_backends.list_backends()"])

@@ -38,6 +38,7 @@ PART_OF_PHASE = {
     "affinities": "optimise",
     "initialisation": "optimise",
     "optimisation": "optimise",
+    "check": "optimise",
 }
 
 

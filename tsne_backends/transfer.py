@@ -73,9 +73,9 @@ IDLE_SECONDS = 300.0
 #: Brute-force neighbours on a T4, per pair of rows: selecting the nearest, bound by memory; the
 #: products run at half the data sheet's speed, 2 operations per feature.
 GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
-#: Rows from which on a GPU compares not all pairs (`tsne_backends.gpu.neighbors`), the pairs of one
-#: row then, as a multiple of the root of n, and the launches for each of as many cells.
-GPU_APPROXIMATE_ROWS, GPU_PROBES, GPU_CELL_SECONDS = 50_000, 17, 2e-3
+#: Search by cells (`tsne_backends.gpu.searches`): pairs of one row as a multiple of the root of n,
+#: and seconds to launch the work on each of as many cells; the latter an assumption.
+GPU_PROBES, GPU_CELL_SECONDS = 17, 2e-3
 #: One iteration on a T4: launching kernels, on any GPU alike, and per row, bound by memory.
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
 #: Share of the work per row that grows with the number of neighbours.
@@ -106,22 +106,46 @@ def kind_of(name: str) -> Gpu:
     return _T4
 
 
-def gpu_neighbours_seconds(problem: Problem, gpu: Gpu) -> float:
-    """Return the seconds of the neighbour search on one GPU.
+def gpu_search_seconds(search: str, problem: Problem, gpu: Gpu) -> float:
+    """Return the seconds of one neighbour search on one GPU.
 
-    Pairs are all compared below 50,000 rows, in metrics and for sparse rows that no other search
-    takes, and where ``neighbors="exact"`` is asked for.
+    Parameters
+    ----------
+    search : {"brute", "cells"}
+        All pairs compared, or those of near cells; NN-descent is given the time of the latter.
+    problem : Problem
+    gpu : Gpu
     """
     selection = GPU_PAIR_SECONDS * _T4.bytes_per_second / gpu.bytes_per_second
     products = 2 * problem.n_features / (GPU_FLOPS_SHARE * gpu.flops_per_second)
     n = float(problem.n_samples)
-    brute_force = n**2 * (selection + products)
-    can_search = not problem.is_sparse and problem.metric in ("euclidean", "l2", "cosine")
-    is_exact = problem.options.get("neighbors") == "exact"
-    if is_exact or not can_search or n < GPU_APPROXIMATE_ROWS:
-        return brute_force
-    cells = n**0.5
-    return min(brute_force, cells * (GPU_CELL_SECONDS + GPU_PROBES * n * (selection + products)))
+    if search == "brute":
+        return n**2 * (selection + products)
+    return n**0.5 * (GPU_CELL_SECONDS + GPU_PROBES * n * (selection + products))
+
+
+def gpu_searches_for(problem: Problem) -> tuple[str, ...]:
+    """Return the searches that serve a problem, of those that `gpu_search_seconds` knows.
+
+    All pairs are compared in metrics and for sparse rows that no other search takes, and where
+    ``neighbors="exact"`` is asked for.
+    """
+    euclidean = problem.metric in ("euclidean", "l2", "cosine", "correlation")
+    if problem.is_sparse or not euclidean or problem.options.get("neighbors") == "exact":
+        return ("brute",)
+    return ("brute", "cells")
+
+
+def quicker_gpu_search(problem: Problem, gpu: Gpu = _T4) -> str:
+    """Return the quickest search; by default on a T4, so that a seed repeats on every GPU."""
+    return min(
+        gpu_searches_for(problem), key=lambda search: gpu_search_seconds(search, problem, gpu)
+    )
+
+
+def gpu_neighbours_seconds(problem: Problem, gpu: Gpu) -> float:
+    """Return the seconds of the neighbour search on one GPU."""
+    return min(gpu_search_seconds(search, problem, gpu) for search in gpu_searches_for(problem))
 
 
 def gpu_optimise_seconds(problem: Problem, gpu: Gpu) -> float:

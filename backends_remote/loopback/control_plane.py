@@ -80,6 +80,11 @@ class ControlPlane:
         """Ids of deployed apps, by name."""
         return self._deployments.deployed
 
+    @property
+    def shipped(self) -> set[str]:
+        """Paths of all files that were put into images."""
+        return self._deployments.shipped
+
     async def end_containers(self, app_id: str | None = None) -> None:
         """End the containers of one app, or all."""
         await self._calls.end_containers(app_id)

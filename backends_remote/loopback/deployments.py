@@ -29,6 +29,8 @@ class Deployments:
         Ids of apps by name.
     functions : dict of str to dict
         By id: name, methods, kind of GPU, time limit and app.
+    shipped : set of str
+        Paths of all files that were put into images, as they lie in a container.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Deployments:
     ) -> None:
         self.deployed: dict[str, str] = {}
         self.functions: dict[str, dict[str, Any]] = {}
+        self.shipped: set[str] = set()
         self._new_id = new_id
         self._end_containers = end_containers
 
@@ -76,6 +79,7 @@ class Deployments:
 
     @procedure("MountGetOrCreate")
     def _mount(self, request: Any) -> Any:
+        self.shipped.update(file.filename for file in request.files)
         return api_pb2.MountGetOrCreateResponse(mount_id=self._new_id("mo"))
 
     @procedure("FunctionPrecreate")

@@ -1,8 +1,8 @@
 """Neighbours graphs on the GPU: which search, the search by cuVS, and how good it was.
 
-Below 50,000 rows every pair is compared. Above, that would be most of a run's time, and an
-approximate search takes its place, whose recall is checked on a sample: NN-descent, or, because
-NN-descent finds another graph each time, a search by cells where the run must repeat.
+Of few rows every pair is compared. Of many, that would be most of a run's time, and an approximate
+search takes its place, whose recall is checked on a sample: NN-descent, or, because NN-descent
+finds another graph each time, a search by cells where the run must repeat.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tsne_backends.gpu.arrays import dense_on_gpu, on_host
 from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
 from tsne_backends.neighbors import RECALL_SAMPLE
 from tsne_backends.problem import Problem
+from tsne_backends.transfer import quicker_gpu_search
 
 #: Metrics whose neighbours are those of Euclidean points made of X.
 EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
@@ -28,8 +29,6 @@ EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
 METRICS = (*EUCLIDEAN_METRICS, "manhattan", "cityblock", "l1", "chebyshev", "minkowski")
 SPARSE_METRICS = tuple(metric for metric in METRICS if metric != "correlation")
 
-#: Rows from which on pairs are not all compared; cuML's UMAP changes over at the same number.
-APPROXIMATE_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,9 @@ def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
     """
     if problem.is_sparse or problem.metric not in EUCLIDEAN_METRICS:
         return "cuml"
-    large = problem.n_samples >= APPROXIMATE_ROWS or search == "approximate"
-    if search == "exact" or not large or problem.n_samples <= 4 * (k + RECALL_SAMPLE):
+    can_sample = problem.n_samples > 4 * (k + RECALL_SAMPLE)
+    is_quicker = quicker_gpu_search(problem) == "cells"
+    if search == "exact" or not can_sample or not (search == "approximate" or is_quicker):
         return "brute"
     return "cells" if problem.repeatable else "descent"
 

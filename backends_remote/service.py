@@ -28,6 +28,7 @@ from tsne_backends.errors import (
     BackendUnavailableError,
     DamagedFrameError,
     EmbeddingError,
+    GpuMemoryError,
     UnsupportedProblemError,
     VersionMismatchError,
 )
@@ -149,7 +150,7 @@ class Service:
         )
         try:
             embedding = engine.embed(problem, X, run)
-        except MemoryError as error:
+        except (MemoryError, GpuMemoryError) as error:
             raise RefusalError("memory", self._too_large(problem)) from error
         check_finite(embedding, engine.name, problem)
         self._kept.trim()

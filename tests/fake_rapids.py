@@ -132,9 +132,9 @@ class RawModule:
         types_ = self.signatures[name]
 
         def kernel(grid, block, arguments):
-            assert all(
-                isinstance(one, (DeviceArray, np.generic)) for one in arguments
-            ), f"{name} got something that does not lie on the GPU"
+            assert all(isinstance(one, (DeviceArray, np.generic)) for one in arguments), (
+                f"{name} got something that does not lie on the GPU"
+            )
             plain = [bare(one) for one in arguments]
             cuda_on_cpu.call(RawModule.library, types_, name, grid, block, plain)
 
@@ -164,12 +164,16 @@ class Device:
         return False
 
 
+#: What our code uses of CuPy that is named and behaves as in NumPy.
+FUNCTIONS = """
+    abs arange argpartition argsort bincount concatenate cos cumsum empty empty_like isfinite log
+    maximum minimum ones_like sign sort sqrt stack take_along_axis where zeros zeros_like
+""".split()  # noqa: SIM905 — a list of 23 quoted words is harder to read
+
+
 def make_cupy():
     cupy = types.ModuleType("cupy")
-    for name in (
-        "abs arange argpartition argsort bincount concatenate cos cumsum empty empty_like isfinite "
-        "log maximum minimum ones_like sign sort sqrt stack take_along_axis where zeros zeros_like"
-    ).split():
+    for name in FUNCTIONS:
         setattr(cupy, name, lifted(getattr(np, name)))
     cupy.ascontiguousarray = lambda a, dtype=None: on_device(
         np.ascontiguousarray(bare(a), dtype=dtype)
@@ -256,7 +260,14 @@ def make_cuvs(faults):
     brute_force = types.ModuleType("cuvs.neighbors.brute_force")
 
     def build(
-        dataset, k, params, *, indices=None, distances=None, core_distances=None, alpha=1.0,
+        dataset,
+        k,
+        params,
+        *,
+        indices=None,
+        distances=None,
+        core_distances=None,
+        alpha=1.0,
         resources=None,
     ):
         assert isinstance(dataset, DeviceArray)
@@ -399,7 +410,9 @@ def conditional(squared, perplexity):
         entropy = np.log(total) + beta * (squared * p).sum(axis=1)
         above = entropy > np.log(perplexity)
         low, high = np.where(above, beta, low), np.where(above, high, beta)
-        beta = np.where(np.isinf(high), 2 * beta, np.where(np.isinf(low), beta / 2, (low + high) / 2))
+        beta = np.where(
+            np.isinf(high), 2 * beta, np.where(np.isinf(low), beta / 2, (low + high) / 2)
+        )
     return p
 
 
@@ -420,8 +433,18 @@ class NearestNeighbors:
     """``cuml.neighbors.NearestNeighbors``, brute force."""
 
     def __init__(
-        self, *, n_neighbors=5, radius=1.0, verbose=False, algorithm="auto", metric="euclidean", p=2,
-        algo_params=None, metric_params=None, n_jobs=None, output_type=None,
+        self,
+        *,
+        n_neighbors=5,
+        radius=1.0,
+        verbose=False,
+        algorithm="auto",
+        metric="euclidean",
+        p=2,
+        algo_params=None,
+        metric_params=None,
+        n_jobs=None,
+        output_type=None,
     ):
         assert algorithm == "brute"
         self.metric, self.p, self.k = metric, p, n_neighbors

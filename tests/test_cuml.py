@@ -86,8 +86,9 @@ def test_cuml_runs_the_first_iterations_where_asked_to(gpu):
     assert made.max_iter == 300
     assert fitted.n_iter_ == 400
     assert fitted.details_["iterations"] == {"cuML": 300, "ours": 100}
-    assert fitted.details_["learning_rates"]["cuML's main"] == 2 * (
-        fitted.details_["learning_rates"]["cuML's early"]
+    assert (
+        fitted.details_["learning_rates"]["cuML's main"]
+        == 2 * (fitted.details_["learning_rates"]["cuML's early"])
     )
     fit()
     assert len(fake_rapids.TSNE.made) == 1, "by default every iteration is ours"

@@ -29,7 +29,7 @@ def fitting(**changes):
 
 
 class Tensor:
-    """What torch's tensors on a GPU are to us; the interface of CUDA arrays fails with gradients."""
+    """What torch's tensors on a GPU are to us; with gradients, CUDA's interface fails."""
 
     def __init__(self, values, on_gpu=True):
         self.payload = np.asarray(values)

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import itertools
 import pathlib
 import sys
 
@@ -45,9 +46,7 @@ def dense(affinities):
     """The matrix that the device's layout stands for."""
     P = np.zeros((affinities.n_samples,) * 2)
     rows = np.arange(affinities.n_samples)
-    for column, value in zip(
-        on_host(affinities.neighbors), on_host(affinities.joint), strict=True
-    ):
+    for column, value in zip(on_host(affinities.neighbors), on_host(affinities.joint), strict=True):
         P[rows, column] += value
     starts = on_host(affinities.starts)
     owner = np.repeat(rows, np.diff(starts))
@@ -71,9 +70,7 @@ def all_pairs(Y):
 def test_affinities_have_the_perplexity_asked_for(cupy, graph, perplexity):
     squared = graph.unit_distances().astype(np.float32) ** 2
     conditional = cupy.asarray(np.ascontiguousarray(squared.T))
-    kernels.launch(
-        "conditional", N, conditional, np.int32(N), np.int32(K), np.float32(perplexity)
-    )
+    kernels.launch("conditional", N, conditional, np.int32(N), np.int32(K), np.float32(perplexity))
     p = on_host(conditional).astype(float)
     np.testing.assert_allclose(p.sum(axis=0), 1, rtol=1e-5)
     reached = np.exp(-xlogy(p, p).sum(axis=0))
@@ -102,7 +99,7 @@ def test_incoming_edges_come_in_one_order_whatever_the_threads_do(cupy, graph):
     affinities = affinities_of(cupy, graph)
     columns, starts = on_host(affinities.columns), on_host(affinities.starts)
     assert len(columns) > N
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in itertools.pairwise(starts):
         assert (np.diff(columns[start:stop]) > 0).all()
 
 
@@ -145,9 +142,7 @@ def test_repulsion_pair_by_pair(cupy):
 
 
 def test_the_grid_follows_the_map_and_stays_within_bounds(cupy):
-    small, wide = (
-        repulsion.box_around(positions_of(cupy, spread), 0.5) for spread in (0.1, 100.0)
-    )
+    small, wide = (repulsion.box_around(positions_of(cupy, spread), 0.5) for spread in (0.1, 100.0))
     assert (small.step, wide.step) == (0.1, 0.5)
     assert max(small.nodes) < 40 < 500 < max(wide.nodes)
     lost = repulsion.box_around(positions_of(cupy, 1e6), 0.5)
@@ -198,7 +193,10 @@ def test_nvidias_compiler_takes_the_kernels(architecture):
     if not found:
         pytest.skip("needs NVIDIA's compiler, nvidia-cuda-nvrtc")
     nvrtc = ctypes.CDLL(str(found[0]))
-    program, options = ctypes.c_void_p(), [b"--std=c++17", b"--gpu-architecture=sm_%d" % architecture]
+    program, options = (
+        ctypes.c_void_p(),
+        [b"--std=c++17", b"--gpu-architecture=sm_%d" % architecture],
+    )
     text = kernels.source().encode()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels", 0, None, None) == 0
     code = nvrtc.nvrtcCompileProgram(program, 2, (ctypes.c_char_p * 2)(*options))

@@ -305,3 +305,28 @@ def test_a_bomb_is_not_inflated(service, X):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6
+
+
+def test_the_engine_of_the_service_is_the_gpu_backend(gpu, X, frame):
+    """On a container with RAPIDS, played by the processor: same module, same map as locally."""
+    from tsne_backends import ServerlessTSNE
+
+    service = Service()
+    header, blocks = answer_of(service.embed(asked(frame, {"seed": 3}), frame))
+    assert header["status"] == "done", header
+    assert header["backend"] == "cuml"
+    assert header["details"]["neighbours"].startswith("brute force on the GPU")
+    assert 0 < header["quality"]["neighbor_preservation"] < 1
+    assert "engine" in wire.unpack(service.wake(), "answer")[0].header
+    there = np.frombuffer(blocks[0], "<f4").reshape(200, 2)
+    here = ServerlessTSNE(backend="cuml", perplexity=10, max_iter=250, random_state=3)
+    assert np.corrcoef(there[:, 0], here.fit_transform(X)[:, 0])[0, 1] > 0.5
+    # With a limit in seconds the run is watched, and ended.
+    late = asked(frame, {"max_iter": 100_000}, max_seconds=0.5)
+    refused(service.embed(late, frame), "cost limit")
+
+
+def test_a_gpu_that_runs_out_of_memory_is_told_as_such(gpu, frame):
+    gpu["memory"] = True
+    message = refused(Service().embed(asked(frame), frame), "memory")
+    assert "Memory ran out" in message or "rows fit" in message

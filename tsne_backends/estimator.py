@@ -314,7 +314,7 @@ class ServerlessTSNE(
 
     @_fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
-    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Compute the map of X and return it.
 
         Parameters

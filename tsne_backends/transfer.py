@@ -13,6 +13,7 @@ cuML's time, and the search by cells the time of the pairs that it compares.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -121,7 +122,7 @@ def gpu_search_seconds(search: str, problem: Problem, gpu: Gpu) -> float:
     n = float(problem.n_samples)
     if search == "brute":
         return n**2 * (selection + products)
-    return n**0.5 * (GPU_CELL_SECONDS + GPU_PROBES * n * (selection + products))
+    return math.sqrt(n) * (GPU_CELL_SECONDS + GPU_PROBES * n * (selection + products))
 
 
 def gpu_searches_for(problem: Problem) -> tuple[str, ...]:
@@ -163,7 +164,9 @@ def gpu_bytes(problem: Problem) -> float:
     entries = float(problem.n_samples) * problem.n_neighbors
     given = 8.0 if problem.dtype == "float64" else 4.0
     data = (given + 4.0) * problem.n_samples * problem.n_features
-    return GPU_FIXED_BYTES + (2.0 * problem.n_bytes if problem.is_sparse else data) + entry * entries
+    return (
+        GPU_FIXED_BYTES + (2.0 * problem.n_bytes if problem.is_sparse else data) + entry * entries
+    )
 
 
 def upload_seconds(n_bytes: float, link: Link) -> float:

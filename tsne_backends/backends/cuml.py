@@ -68,7 +68,7 @@ def refuse_metric(problem: Problem) -> str | None:
     rows = "sparse rows" if problem.is_sparse else "rows"
     return (
         f"The GPU engine has no metric {problem.metric_name!r} for {rows}; it has "
-        f"{', '.join(known)}. backend=\"opentsne\" has the others."
+        f'{", ".join(known)}. backend="opentsne" has the others.'
     )
 
 
@@ -263,7 +263,7 @@ class CumlBackend(Backend):
         if run.callbacks:
             logger.info("cuML's iterations cannot be watched; all are run by our kernels.")
             return problem.max_iter
-        return min(refine, problem.max_iter)
+        return min(int(refine), problem.max_iter)
 
     def _details(
         self, problem: Problem, search: str, k: int, n_theirs: int, device: int

@@ -39,9 +39,7 @@ class CudaNeeds:
 
 
 #: By major version of CUDA, from the support matrix of RAPIDS 26.08 and 26.10.
-CUDA_NEEDS = MappingProxyType(
-    {13: CudaNeeds(580, 7.5, "Turing"), 12: CudaNeeds(535, 7.0, "Volta")}
-)
+CUDA_NEEDS = MappingProxyType({13: CudaNeeds(580, 7.5, "Turing"), 12: CudaNeeds(535, 7.0, "Volta")})
 #: The first release whose FFT t-SNE repeats with a seed, and takes 0 for one.
 LEAST_RELEASE = (26, 8)
 #: What has to be importable; the last is not among the dependencies of cuML's own package.

@@ -30,7 +30,6 @@ METRICS = (*EUCLIDEAN_METRICS, "manhattan", "cityblock", "l1", "chebyshev", "min
 SPARSE_METRICS = tuple(metric for metric in METRICS if metric != "correlation")
 
 
-
 @dataclass(frozen=True)
 class GpuGraph:
     """The k nearest other rows of every row, on the GPU.
@@ -79,7 +78,9 @@ def gpu_graph(
     import cupy
 
     chosen = choose_search(problem, k, search)
-    arguments = (X, k, problem.metric, dict(problem.metric_params), f"gpu {chosen}")
+    # Only named metrics come here. "gpu" keeps these graphs apart from the processor's in a cache.
+    metric, params = str(problem.metric), dict(problem.metric_params)
+    arguments = (X, k, metric, params, f"gpu {chosen}")
     if getattr(memory, "location", None) is None or isinstance(X, cupy.ndarray):
         indices, distances, words = _find(*arguments)
     else:
@@ -133,7 +134,13 @@ def _find(
     points = _euclidean_points(dense_on_gpu(X), metric)
     if points is None:  # rows without a direction: scikit-learn knows what they are to others
         graph = on_cpu.neighbors_graph(
-            Problem(*X.shape, perplexity=(k + 0.5) / 3, metric=metric, n_threads=joblib.cpu_count()),
+            Problem(
+                n_samples=len(X),
+                n_features=X.shape[1],
+                perplexity=(k + 0.5) / 3,  # `Problem` speaks of perplexity; 3 of it are k
+                metric=metric,
+                n_threads=int(joblib.cpu_count()),
+            ),
             on_host(X),
         )
         return graph.indices, graph.distances, graph.search

@@ -26,11 +26,13 @@ BLOCK_ENTRIES = 1 << 26
 
 
 def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
+    """Compare all pairs."""
     indices, squared = _without_self(points, _all_neighbors(points, k + 1, "brute_force"))
     return indices, squared, "brute force on the GPU (exact)"
 
 
 def by_descent(points: Any, k: int) -> tuple[Any, Any, str] | None:
+    """Improve random neighbours by those of neighbours; another graph each time."""
     found = _all_neighbors(points, k + 1, "nn_descent")
     if not _is_sound(found, len(points)):
         return None
@@ -40,6 +42,7 @@ def by_descent(points: Any, k: int) -> tuple[Any, Any, str] | None:
 
 
 def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
+    """Compare the pairs in near cells, of more and more of them until the recall suffices."""
     cells = _Cells(points)
     for probes in PROBES:
         if probes > cells.n_cells:
@@ -201,9 +204,7 @@ def _recall(points: Any, indices: Any, k: int) -> float:
         squared = _squared_distances(points[rows], points)
         squared[cupy.arange(len(rows)), rows] = cupy.inf
         truth = on_host(cupy.argpartition(squared, k - 1, axis=1)[:, :k])
-        hits += sum(
-            len(np.intersect1d(a, b)) for a, b in zip(found[block], truth, strict=True)
-        )
+        hits += sum(len(np.intersect1d(a, b)) for a, b in zip(found[block], truth, strict=True))
     return hits / (k * len(sample))
 
 

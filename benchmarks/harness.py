@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def write_machine(path: Path) -> None:
-    """Write the description of this machine beside the results."""
-    path.write_text(json.dumps(machine(), indent=2) + "\n", encoding="utf-8")
+def write_machine(path: Path, more: Mapping[str, str] | None = None) -> None:
+    """Write the description of this machine beside the results, and what else there is to say."""
+    path.write_text(json.dumps({**machine(), **(more or {})}, indent=2) + "\n", encoding="utf-8")
 
 
 def medians(

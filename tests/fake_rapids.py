@@ -199,7 +199,8 @@ def make_cupy():
     cupy.linalg = types.SimpleNamespace(
         eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
     )
-    cupy.cuda = types.SimpleNamespace(Device=Device)
+    runtime = types.SimpleNamespace(memGetInfo=lambda: (20_000_000_000, 24_000_000_000))
+    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=runtime)
     pools = {"memory": Pool(), "pinned": Pool()}
     cupy.get_default_memory_pool = lambda: pools["memory"]
     cupy.get_default_pinned_memory_pool = lambda: pools["pinned"]

@@ -78,3 +78,37 @@ def test_a_table_of_transfers_compares_the_two_ways():
     (compared,) = transfer._table(rows)
     assert compared["ratio"] == 2.0
     assert compared["repeats"] == 2
+
+
+def test_the_benchmark_of_the_gpu_is_one_command(gpu, monkeypatch, tmp_path, capsys):
+    """On a stand-in of a GPU, and in this process: what it runs, and what it writes."""
+    from benchmarks import data
+    from benchmarks import gpu as benchmark
+
+    def run_here(module, job):
+        Y, facts = benchmark.ENGINES[job["engine"]](data.load(job["data"], job["n"]))
+        return {"seconds": 1.0, **facts}, Y
+
+    monkeypatch.setattr(benchmark.harness, "run_in_process", run_here)
+    engines = [name for name in benchmark.ENGINES if name != "openTSNE"]
+    command = ["gpu", "--sizes", "120", "--features", "10", "--repeats", "1"]
+    monkeypatch.setattr("sys.argv", [*command, "--out", str(tmp_path), "--engines", *engines])
+    benchmark.main()
+    with (tmp_path / "gpu.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["engine"] for row in rows] == engines
+    assert all(float(row["neighbours_s"]) >= 0 and float(row["kl"]) > 0 for row in rows)
+    assert "NVIDIA L4" in (tmp_path / "gpu.json").read_text()
+    assert (tmp_path / "gpu.md").read_text().startswith("NVIDIA L4")
+    assert (tmp_path / "gpu.png").stat().st_size > 1_000
+
+
+def test_the_benchmark_of_the_gpu_says_what_is_missing(monkeypatch, tmp_path):
+    from benchmarks import gpu as benchmark
+    from tsne_backends.backend import Verdict
+
+    monkeypatch.setattr(benchmark, "gpu_verdict", lambda: Verdict(False, "No GPU is here."))
+    monkeypatch.setattr("sys.argv", ["gpu", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"Nothing was measured\. No GPU is here\."):
+        benchmark.main()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,134 @@
+"""On a real GPU only: ``pytest -m gpu``. What a stand-in cannot tell."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from tsne_backends import ServerlessTSNE, transfer
+from tsne_backends.errors import GpuMemoryError
+from tsne_backends.gpu.hardware import gpu_verdict
+from tsne_backends.problem import Problem
+from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
+from tsne_backends.testing import BackendContract
+
+VERDICT = gpu_verdict()
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not VERDICT.ok, reason=f"needs a GPU with cuML: {VERDICT.reason}"),
+]
+
+
+class TestCumlOnItsGpu(BackendContract):
+    name = "cuml"
+
+
+def mixture(n, d=10, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = 8 * rng.standard_normal((30, d))
+    return (centres[rng.integers(30, size=n)] + rng.standard_normal((n, d))).astype(np.float32)
+
+
+def fit(X, **changes):
+    return ServerlessTSNE(**{"backend": "cuml", "random_state": 0, **changes}).fit(X)
+
+
+@pytest.mark.parametrize("refine", [0, 250, "all"])
+def test_the_picture_of_the_processor(refine):
+    """Ours within 2 % of openTSNE's KL divergence; what cuML alone reaches is printed."""
+    X = mixture(10_000)
+    graph = exact_graph(X, 90)
+    ours = fit(X, backend_options={"refine": refine})
+    theirs = ServerlessTSNE(backend="opentsne", random_state=0).fit(X)
+    one, other = (kl_divergence(X, fitted.embedding_, graph=graph) for fitted in (ours, theirs))
+    print(f"refine={refine}: {one:.4f}, openTSNE {other:.4f}, {ours.timings_}")
+    if refine == "all":
+        assert one <= 1.02 * other
+    assert ours.kl_divergence_ == pytest.approx(one, rel=1e-3)
+    true = neighbor_preservation(X, ours.embedding_, graph=graph)
+    error = ours.quality_["standard_error"]
+    assert ours.quality_["neighbor_preservation"] == pytest.approx(true, abs=4 * error)
+
+
+@pytest.mark.parametrize("n", [5_000, 20_000, 150_000])
+def test_a_seed_repeats_bit_by_bit(n):
+    """Pair by pair, by grid, and with a search by cells."""
+    X = mixture(n)
+    first, again = (fit(X, max_iter=400) for _ in range(2))
+    np.testing.assert_array_equal(first.embedding_, again.embedding_)
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+@pytest.mark.parametrize("d", [10, 50, 768])
+def test_approximate_searches_reach_their_recall(d, repeatable):
+    from tsne_backends.gpu.neighbors import gpu_graph
+
+    problem = Problem(100_000, d, repeatable=repeatable)
+    graph = gpu_graph(problem, mixture(100_000, d), 90, "approximate")
+    print(graph.search)
+    assert "recall" in graph.search
+
+
+def test_data_of_cupy_and_torch_stay_where_they_are():
+    cupy = pytest.importorskip("cupy")
+    X = mixture(3_000)
+    Y = fit(X, max_iter=300).embedding_
+    there = ServerlessTSNE(backend="cuml", random_state=0, max_iter=300).fit_transform(
+        cupy.asarray(X)
+    )
+    assert isinstance(there, cupy.ndarray)
+    np.testing.assert_allclose(there.get(), Y, rtol=1e-3, atol=1e-2)
+    torch = pytest.importorskip("torch")
+    tensor = torch.as_tensor(X, device="cuda").requires_grad_()
+    out = ServerlessTSNE(backend="cuml", random_state=0, max_iter=300).fit_transform(tensor)
+    assert out.is_cuda
+
+
+@pytest.mark.parametrize("refine", ["all", 250])
+@pytest.mark.parametrize(("n", "d"), [(200_000, 10), (100_000, 768)])
+def test_memory_stays_below_what_is_foretold(n, d, refine):
+    X = mixture(n, d)
+    peak = PeakMemory()
+    with peak:
+        fit(X, max_iter=300, backend_options={"refine": refine})
+    foretold = transfer.gpu_bytes(Problem(n, d, options={"refine": refine}))
+    print(f"{n} × {d}, refine={refine}: {peak.n_bytes / 1e9:.2f} of {foretold / 1e9:.2f} GB")
+    assert peak.n_bytes <= foretold
+
+
+def test_after_memory_ran_out_the_gpu_works():
+    import cupy
+
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    hog = cupy.cuda.alloc(int(free - 150e6))
+    try:
+        with pytest.raises(GpuMemoryError, match="memory of the GPU ran out"):
+            fit(mixture(200_000))
+    finally:
+        del hog
+        cupy.get_default_memory_pool().free_all_blocks()
+    assert np.isfinite(fit(mixture(2_000), max_iter=300).embedding_).all()
+
+
+class PeakMemory:
+    """Most memory of the GPU taken while inside, sampled every 5 ms."""
+
+    def __enter__(self):
+        import cupy
+
+        self.n_bytes = 0.0
+        self._done = threading.Event()
+        before, _ = cupy.cuda.runtime.memGetInfo()
+
+        def watch():
+            while not self._done.wait(0.005):
+                free, _ = cupy.cuda.runtime.memGetInfo()
+                self.n_bytes = max(self.n_bytes, float(before - free))
+
+        self._thread = threading.Thread(target=watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()

@@ -8,6 +8,7 @@ refuses what that refuses, and does what its sources do, self-affinities and fix
 import importlib.machinery
 import sys
 import types
+import typing
 
 import cuda_on_cpu
 import numpy as np
@@ -200,7 +201,11 @@ def make_cupy():
         eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
     )
     runtime = types.SimpleNamespace(memGetInfo=lambda: (20_000_000_000, 24_000_000_000))
-    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=runtime)
+    cupy.cuda = types.SimpleNamespace(
+        Device=Device,
+        runtime=runtime,
+        get_current_stream=lambda: types.SimpleNamespace(synchronize=Resources.cupy_waited),
+    )
     pools = {"memory": Pool(), "pinned": Pool()}
     cupy.get_default_memory_pool = lambda: pools["memory"]
     cupy.get_default_pinned_memory_pool = lambda: pools["pinned"]
@@ -220,6 +225,25 @@ def nearest(queries, points, k):
     )
     order = np.argsort(squared, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(squared, order, axis=1)
+
+
+class Resources:
+    """``cuvs.common.Resources``: whoever passes one has to wait on both sides."""
+
+    settled = True
+    pending: typing.ClassVar = []
+
+    @staticmethod
+    def cupy_waited():
+        Resources.settled = True
+
+    def start(self):
+        assert Resources.settled, "cuVS began before CuPy had ended"
+        Resources.pending.append(self)
+
+    def sync(self):
+        Resources.pending.clear()
+        Resources.settled = False  # what CuPy does from now on, the next search must wait for
 
 
 class IndexParams:
@@ -271,6 +295,7 @@ def make_cuvs(faults):
         alpha=1.0,
         resources=None,
     ):
+        resources.start()
         assert isinstance(dataset, DeviceArray)
         assert dataset.dtype == np.float32
         assert indices.dtype == np.int64
@@ -285,11 +310,13 @@ def make_cuvs(faults):
         return indices, distances
 
     def build_index(dataset, metric="sqeuclidean", metric_arg=2.0, resources=None):
+        resources.start()
         assert isinstance(dataset, DeviceArray)
         assert metric == "sqeuclidean"
         return bare(dataset)
 
     def search(index, queries, k, neighbors=None, distances=None, resources=None, prefilter=None):
+        resources.start()
         found, squared = nearest(bare(queries), index, k)
         neighbors[...], distances[...] = on_device(found), on_device(squared.astype(np.float32))
         return distances, neighbors
@@ -299,9 +326,11 @@ def make_cuvs(faults):
     brute_force.build, brute_force.search = build_index, search
     cuvs, neighbors = types.ModuleType("cuvs"), types.ModuleType("cuvs.neighbors")
     cuvs.neighbors = neighbors
+    common = types.ModuleType("cuvs.common")
+    cuvs.common, common.Resources = common, Resources
     for module in (all_neighbors, nn_descent, brute_force):
         setattr(neighbors, module.__name__.rpartition(".")[2], module)
-    return [cuvs, neighbors, all_neighbors, nn_descent, brute_force]
+    return [cuvs, common, neighbors, all_neighbors, nn_descent, brute_force]
 
 
 # cuML 26.10.
@@ -477,6 +506,8 @@ def install(monkeypatch, folder, release="26.10.0"):
     RawModule.folder = folder
     kernels._module.cache_clear()  # it belongs to the CuPy of another test
     TSNE.made = ()
+    Resources.settled = True
+    Resources.pending.clear()
     for module in [make_cupy(), *make_cuvs(faults), *make_cuml()]:
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_rapids import Resources
 
 from tsne_backends import Problem, ServerlessTSNE
 from tsne_backends.backends import cuml as module
@@ -262,7 +263,9 @@ def descent(faults, n=4_000, **changes):
 
     X = blobs(n, 6)
     problem = replace(sized(n, 6, perplexity=5.0, repeatable=False), **changes)
-    return neighbors.gpu_graph(problem, X, 15, "approximate").search
+    graph = neighbors.gpu_graph(problem, X, 15, "approximate")
+    assert not Resources.pending, "cuVS was not waited for"
+    return graph.search
 
 
 def test_large_data_are_searched_approximately(gpu):

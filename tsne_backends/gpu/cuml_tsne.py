@@ -60,6 +60,7 @@ def cuml_positions(
     squared[:, 1:] = graph.squared - graph.squared[:, :1]
     unit = cupy.asarray(start / start.std(axis=0).max(), dtype=cupy.float32)
     model = TSNE(**tsne_parameters(problem, k, n_iter))
+    cupy.cuda.get_current_stream().synchronize()  # cuML works on a stream of its own
     embedding = cupy.asarray(model.fit_transform(unit, knn_graph=(indices, squared)))
     return cupy.ascontiguousarray(embedding.T, dtype=cupy.float32)
 

@@ -7,7 +7,8 @@ distances in its metric), nearest first, and in words what it did; or None where
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,23 @@ def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
     )
     indices = cupy.empty((len(points), width), dtype=cupy.int64)
     distances = cupy.empty((len(points), width), dtype=cupy.float32)
-    all_neighbors.build(points, width, params, indices=indices, distances=distances)
+    with _in_order() as resources:
+        all_neighbors.build(
+            points, width, params, indices=indices, distances=distances, resources=resources
+        )
     return indices
+
+
+@contextmanager
+def _in_order() -> Iterator[Any]:
+    """Let cuVS, which works on a stream of its own, wait for CuPy, and CuPy for it."""
+    import cupy
+    from cuvs.common import Resources
+
+    resources = Resources()
+    cupy.cuda.get_current_stream().synchronize()
+    yield resources
+    resources.sync()
 
 
 class _Cells:
@@ -103,26 +119,35 @@ class _Cells:
     def search(self, width: int, probes: int) -> Any:
         """Return the nearest rows in the nearest cells; None if these hold too few."""
         import cupy
-        from cuvs.neighbors import brute_force
 
         found = cupy.empty((len(self._points), width), dtype=cupy.int64)
         for cell in range(self.n_cells):
             rows = self._rows(cell)
-            if not len(rows):
-                continue
             candidates = cupy.concatenate([self._rows(near) for near in self._near[cell][:probes]])
             if len(candidates) < width:
                 return None
-            index = brute_force.build(self._points[candidates], metric="sqeuclidean")
-            local = cupy.empty((len(rows), width), dtype=cupy.int64)
-            distances = cupy.empty((len(rows), width), dtype=cupy.float32)
-            queries = self._points[rows]
-            brute_force.search(index, queries, width, neighbors=local, distances=distances)
-            found[rows] = candidates[local]
+            if len(rows):
+                local = _nearest_of(self._points[rows], self._points[candidates], width)
+                found[rows] = candidates[local]
         return found
 
     def _rows(self, cell: int) -> Any:
         return self._order[int(self._starts[cell]) : int(self._starts[cell + 1])]
+
+
+def _nearest_of(queries: Any, points: Any, width: int) -> Any:
+    """Return, for every query, the indices of the nearest points, by cuVS."""
+    import cupy
+    from cuvs.neighbors import brute_force
+
+    nearest = cupy.empty((len(queries), width), dtype=cupy.int64)
+    distances = cupy.empty((len(queries), width), dtype=cupy.float32)
+    with _in_order() as resources:
+        index = brute_force.build(points, metric="sqeuclidean", resources=resources)
+        brute_force.search(
+            index, queries, width, neighbors=nearest, distances=distances, resources=resources
+        )
+    return nearest
 
 
 def by_cuml(X: Any, k: int, metric: str, params: Mapping[str, Any]) -> tuple[Any, Any, str]:

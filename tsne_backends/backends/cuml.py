@@ -192,7 +192,7 @@ class CumlBackend(Backend):
         return Verdict(False, refusal) if refusal else verdict
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
-        """Predict seconds and memory; see `tsne_backends.transfer`."""
+        """Predict seconds, and memory of this machine; see `tsne_backends.transfer`."""
         gpus, _ = visible_gpus()
         number = self.option(problem, "device") or 0
         kind = transfer.kind_of(gpus[number].name if number < len(gpus) else "")
@@ -200,7 +200,7 @@ class CumlBackend(Backend):
             start=0.0 if _is_loaded() else transfer.LOAD_SECONDS,
             neighbours=transfer.gpu_neighbours_seconds(problem, kind),
             optimise=transfer.gpu_optimise_seconds(problem, kind),
-            memory_bytes=transfer.gpu_bytes(problem),
+            memory_bytes=float(problem.n_bytes),  # here; the GPU's is judged by `can_run`
         )
 
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:

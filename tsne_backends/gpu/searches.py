@@ -61,6 +61,7 @@ def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
 def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
     """Return the indices of cuVS's graph of all rows, of shape (n_samples, width), int64."""
     import cupy
+    from cuvs.common import Resources
     from cuvs.neighbors import all_neighbors, nn_descent
 
     lists = None
@@ -75,7 +76,8 @@ def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
     )
     indices = cupy.empty((len(points), width), dtype=cupy.int64)
     distances = cupy.empty((len(points), width), dtype=cupy.float32)
-    with _in_order() as resources:
+    resources = Resources()
+    with _in_order(resources):
         all_neighbors.build(
             points, width, params, indices=indices, distances=distances, resources=resources
         )
@@ -83,14 +85,12 @@ def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
 
 
 @contextmanager
-def _in_order() -> Iterator[Any]:
+def _in_order(resources: Any) -> Iterator[None]:
     """Let cuVS, which works on a stream of its own, wait for CuPy, and CuPy for it."""
     import cupy
-    from cuvs.common import Resources
 
-    resources = Resources()
     cupy.cuda.get_current_stream().synchronize()
-    yield resources
+    yield
     resources.sync()
 
 
@@ -119,7 +119,9 @@ class _Cells:
     def search(self, width: int, probes: int) -> Any:
         """Return the nearest rows in the nearest cells; None if these hold too few."""
         import cupy
+        from cuvs.common import Resources
 
+        resources = Resources()  # one for all cells: with each come handles, which take a while
         found = cupy.empty((len(self._points), width), dtype=cupy.int64)
         for cell in range(self.n_cells):
             rows = self._rows(cell)
@@ -127,7 +129,8 @@ class _Cells:
             if len(candidates) < width:
                 return None
             if len(rows):
-                local = _nearest_of(self._points[rows], self._points[candidates], width)
+                points = self._points
+                local = _nearest_of(points[rows], points[candidates], width, resources)
                 found[rows] = candidates[local]
         return found
 
@@ -135,14 +138,14 @@ class _Cells:
         return self._order[int(self._starts[cell]) : int(self._starts[cell + 1])]
 
 
-def _nearest_of(queries: Any, points: Any, width: int) -> Any:
+def _nearest_of(queries: Any, points: Any, width: int, resources: Any) -> Any:
     """Return, for every query, the indices of the nearest points, by cuVS."""
     import cupy
     from cuvs.neighbors import brute_force
 
     nearest = cupy.empty((len(queries), width), dtype=cupy.int64)
     distances = cupy.empty((len(queries), width), dtype=cupy.float32)
-    with _in_order() as resources:
+    with _in_order(resources):
         index = brute_force.build(points, metric="sqeuclidean", resources=resources)
         brute_force.search(
             index, queries, width, neighbors=nearest, distances=distances, resources=resources

@@ -12,8 +12,8 @@ from tsne_backends.run import Run
 
 logger = logging.getLogger("tsne_backends")
 
-#: A problem just large enough to run through every kernel.
-WARM_ROWS, WARM_FEATURES, WARM_ITER = 500, 16, 250
+#: A problem just large enough to run through every kernel: those of large data, too, if asked for.
+WARM_ROWS, WARM_FEATURES, WARM_ITER = 1_600, 16, 250
 
 
 def warm_up(engines: tuple[str, ...]) -> None:
@@ -29,7 +29,10 @@ def warm_up(engines: tuple[str, ...]) -> None:
             engine = load_backend(name)
             if not engine.available().ok:
                 continue
-            problem = Problem(WARM_ROWS, WARM_FEATURES, max_iter=WARM_ITER)
+            large = {"neighbors": "approximate"} if "neighbors" in engine.options else {}
+            problem = Problem(
+                WARM_ROWS, WARM_FEATURES, max_iter=WARM_ITER, method="fft", options=large
+            )
             X = np.random.default_rng(0).normal(size=(WARM_ROWS, WARM_FEATURES))
             engine.embed(problem, X.astype(np.float32), Run())
         except Exception as error:

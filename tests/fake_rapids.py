@@ -1,10 +1,14 @@
-"""Stands in for CuPy, cuVS and cuML where there is no GPU, and is stricter than they are.
+"""Stands in for CuPy, cuVS and cuML where there is no GPU.
 
 Arrays are NumPy's under another type that refuses to be mixed with NumPy's own. Kernels are the
-real source, compiled for the processor. ``cuml.manifold.TSNE`` has exactly the signature of 26.10,
-refuses what that refuses, and does what its sources do, self-affinities and fixed grid included.
+real source, compiled for the processor. cuVS's distances have the rounding of its formula.
+``cuml.manifold.TSNE`` has exactly the signature of 26.10, refuses what that refuses, and does what
+its sources do, self-affinities included, but sums repulsion pair by pair where cuML has its grid.
+Not played: streams, memory that runs full by itself, the order of ties, cuML's other searches
+(scikit-learn answers for them).
 """
 
+import contextlib
 import importlib.machinery
 import sys
 import types
@@ -37,7 +41,7 @@ class DeviceArray(np.ndarray):
 
     @property
     def device(self):
-        return types.SimpleNamespace(id=0)
+        return Device(0)
 
     def __dlpack_device__(self):
         return (2, 0)
@@ -145,6 +149,7 @@ class RawModule:
 class Pool:
     def __init__(self):
         self.freed = 0
+        self.malloc = None
 
     def free_all_blocks(self):
         self.freed += 1
@@ -167,15 +172,17 @@ class Device:
 
 #: What our code uses of CuPy that is named and behaves as in NumPy.
 FUNCTIONS = """
-    abs arange argpartition argsort bincount concatenate cos cumsum empty empty_like isfinite log
-    maximum minimum ones_like sign sort sqrt stack take_along_axis where zeros zeros_like
-""".split()  # noqa: SIM905 — a list of 23 quoted words is harder to read
+    abs arange bincount concatenate cos cumsum empty empty_like flatnonzero isfinite log maximum
+    minimum ones_like searchsorted sign sort sqrt stack take_along_axis where zeros zeros_like
+""".split()  # noqa: SIM905 — a list of 24 quoted words is harder to read
 
 
 def make_cupy():
     cupy = types.ModuleType("cupy")
     for name in FUNCTIONS:
         setattr(cupy, name, lifted(getattr(np, name)))
+    # CuPy's sorts are stable, always.
+    cupy.argsort = lambda a, axis=-1: on_device(np.argsort(bare(a), axis=axis, kind="stable"))
     cupy.ascontiguousarray = lambda a, dtype=None: on_device(
         np.ascontiguousarray(bare(a), dtype=dtype)
     )
@@ -195,15 +202,21 @@ def make_cupy():
         rfft2=lambda a, s=None: on_device(
             np.fft.rfft2(bare(a), s=s).astype(np.result_type(a.dtype, np.complex64))
         ),
+        config=types.SimpleNamespace(
+            get_plan_cache=lambda: types.SimpleNamespace(clear=lambda: None)
+        ),
         irfft2=lambda a, s=None: on_device(np.fft.irfft2(bare(a), s=s).astype(np.float32)),
     )
     cupy.linalg = types.SimpleNamespace(
         eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
     )
-    runtime = types.SimpleNamespace(memGetInfo=lambda: (20_000_000_000, 24_000_000_000))
+    runtime = types.SimpleNamespace(
+        getDeviceProperties=lambda number: {"name": GPU.name.encode()},
+    )
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
         runtime=runtime,
+        using_allocator=lambda malloc: contextlib.nullcontext(),
         get_current_stream=lambda: types.SimpleNamespace(synchronize=Resources.cupy_waited),
     )
     pools = {"memory": Pool(), "pinned": Pool()}
@@ -216,7 +229,9 @@ def make_cupy():
 
 
 def squared_distances(A, B):
-    return ((A[:, None, :].astype(float) - B[None, :, :]) ** 2).sum(axis=2)
+    """As cuVS computes them: in single precision, by a product of matrices."""
+    A, B = A.astype(np.float32), B.astype(np.float32)
+    return (A * A).sum(axis=1)[:, None] - 2 * (A @ B.T) + (B * B).sum(axis=1)[None, :]
 
 
 def nearest(queries, points, k):

@@ -101,6 +101,8 @@ def test_other_systems_hear_of_linux(machine, monkeypatch):
         (None, ["Tesla T4", "NVIDIA L4"]),
         ("1", ["NVIDIA L4"]),
         ("1,0", ["NVIDIA L4", "Tesla T4"]),
+        ("0,-1,1", ["Tesla T4"]),
+        ("1,9,0", ["NVIDIA L4"]),
         ("7", []),
         ("", []),
         ("-1", []),
@@ -167,3 +169,30 @@ def test_installed_release_by_the_names_of_packages(monkeypatch):
 )
 def test_kinds_by_the_names_drivers_give(name, kind):
     assert kind_of(name) is GPUS[kind]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("NVIDIA A10G", "A10G"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 ADA"),
+    ],
+)
+def test_kinds_that_are_not_on_offer(name, kind):
+    assert kind_of(name).name == kind
+    assert kind_of(name).bytes_per_second > GPUS["T4"].bytes_per_second
+
+
+def test_only_the_first_gpu_runs_what_is_cumls_own(machine):
+    from tsne_backends import Problem
+    from tsne_backends.registry import load_backend
+
+    machine(gpus=(T4, T4), release=NEW)
+    backend = load_backend("cuml")
+    assert backend.can_run(Problem(5_000, 10, options={"device": 1})).ok
+    verdict = backend.can_run(Problem(5_000, 10, options={"device": 1, "refine": 50}))
+    assert "CUDA_VISIBLE_DEVICES=1" in verdict.reason

@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.util
-import itertools
 import pathlib
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 from scipy.special import xlogy
 
 from tsne_backends.gpu import kernels, repulsion
-from tsne_backends.gpu.affinities import attraction, joint_affinities
+from tsne_backends.gpu.affinities import PIECE, attraction, joint_affinities
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.descent import Descent, last_iterations
 from tsne_backends.problem import Problem
@@ -48,8 +47,7 @@ def dense(affinities):
     rows = np.arange(affinities.n_samples)
     for column, value in zip(on_host(affinities.neighbors), on_host(affinities.joint), strict=True):
         P[rows, column] += value
-    starts = on_host(affinities.starts)
-    owner = np.repeat(rows, np.diff(starts))
+    owner = np.repeat(on_host(affinities.owners), np.diff(on_host(affinities.firsts)))
     np.add.at(P, (owner, on_host(affinities.columns)), on_host(affinities.values))
     return P
 
@@ -97,10 +95,45 @@ def test_affinities_are_those_of_opentsne(cupy):
 
 def test_incoming_edges_come_in_one_order_whatever_the_threads_do(cupy, graph):
     affinities = affinities_of(cupy, graph)
-    columns, starts = on_host(affinities.columns), on_host(affinities.starts)
-    assert len(columns) > N
-    for start, stop in itertools.pairwise(starts):
-        assert (np.diff(columns[start:stop]) > 0).all()
+    expected = {
+        row: [
+            other
+            for column in range(K)
+            for other in range(21, N)  # those before have no affinity to any but one another
+            if graph.indices[other, column] == row and other not in graph.indices[row]
+        ]
+        for row in (33, 250, 400)
+    }
+    owner = np.repeat(on_host(affinities.owners), np.diff(on_host(affinities.firsts)))
+    for row, others in expected.items():
+        assert on_host(affinities.columns)[owner == row].tolist() == others
+
+
+def test_a_row_that_all_others_have_as_neighbour(cupy):
+    """Hubs have more incoming edges than one thread should sum: they are cut into pieces."""
+    rng = np.random.RandomState(0)
+    indices = np.stack([rng.choice(np.arange(1, N), 4, replace=False) for _ in range(N)])
+    indices[:, 0] = 0
+    indices[0] = [1, 2, 3, 4]
+    for row in range(N):  # no row is its own neighbour, or has one twice
+        others = [i for i in range(5, N) if i != row and i not in indices[row]]
+        own = indices[row] == row
+        indices[row, own] = others[: own.sum()]
+    squared = np.sort(rng.uniform(size=(N, 4)), axis=1).astype(np.float32)
+    affinities = joint_affinities(
+        cupy.asarray(indices.astype(np.int32)), cupy.asarray(squared), 2.0
+    )
+    pieces = np.diff(on_host(affinities.firsts))
+    assert pieces.max() == PIECE
+    assert np.diff(on_host(affinities.starts))[0] == -(-(N - 5) // PIECE)
+    positions = positions_of(cupy)
+    forces = cupy.empty_like(positions)
+    attraction(affinities, positions, forces)
+    P, (difference, q) = dense(affinities), all_pairs(on_host(positions).astype(float))
+    np.testing.assert_allclose(P, P.T)
+    np.testing.assert_allclose(
+        on_host(forces), (P * q * difference).sum(axis=2), rtol=1e-4, atol=1e-8
+    )
 
 
 def test_attraction_and_divergence(cupy, graph):

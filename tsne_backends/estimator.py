@@ -30,7 +30,7 @@ from tsne_backends.callbacks import (
 from tsne_backends.decision import decide
 from tsne_backends.dispatch import check_finite, run_first_that_starts
 from tsne_backends.display import choose_display
-from tsne_backends.gpu.arrays import in_kind, is_on_gpu, on_host
+from tsne_backends.gpu.arrays import has_cupy, in_kind, is_on_gpu, on_host
 from tsne_backends.machine import thread_count
 from tsne_backends.plan import Plan
 from tsne_backends.run import Run
@@ -424,7 +424,7 @@ class ServerlessTSNE(
     def _in_kind(self, given: Any) -> Any:
         """Return the map as a copy on the GPU where the data lie on one, unless told otherwise."""
         is_default = _get_output_config("transform", self)["dense"] == "default"
-        if is_default and is_on_gpu(given):
+        if is_default and is_on_gpu(given) and has_cupy():
             return in_kind(self.embedding_, given)
         return self.embedding_
 

@@ -63,6 +63,20 @@ GPUS = MappingProxyType(
     }
 )
 _T4 = GPUS["T4"]
+#: Kinds that are not on offer there but stand under desks and in racks; the same source.
+OTHER_GPUS = (
+    Gpu("B200", 180e9, 75e12, 8000e9, 0.0),
+    Gpu("H200", 141e9, 67e12, 4800e9, 0.0),
+    Gpu("GH200", 96e9, 67e12, 4000e9, 0.0),
+    Gpu("V100", 16e9, 15.7e12, 900e9, 0.0),
+    Gpu("A10", 24e9, 31.2e12, 600e9, 0.0),
+    Gpu("A10G", 24e9, 35e12, 600e9, 0.0),
+    Gpu("RTX 6000 ADA", 48e9, 91.1e12, 960e9, 0.0),
+    Gpu("RTX A6000", 48e9, 38.7e12, 768e9, 0.0),
+    Gpu("RTX 5090", 32e9, 104.8e12, 1792e9, 0.0),
+    Gpu("RTX 4090", 24e9, 82.6e12, 1008e9, 0.0),
+    Gpu("RTX 3090", 24e9, 35.6e12, 936e9, 0.0),
+)
 
 #: A container's start on top of a warm call: published as 10 to 15 s.
 COLD_START_SECONDS = 12.5
@@ -81,13 +95,15 @@ GPU_PROBES, GPU_CELL_SECONDS = 17, 2e-3
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
 #: Share of the work per row that grows with the number of neighbours.
 GPU_NEIGHBOUR_SHARE = 0.5
-#: Bytes on the GPU per neighbour: the search's result with 64-bit numbers, its distances and what
-#: is sorted of them; or graph (8), affinities while they are joined (12) and those handed over to
-#: other rows (8). Where cuML runs iterations: its graph (12), affinities (4), twice 20 for both
-#: directions with 64-bit rows and columns, and as much again while they are sorted.
-GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 36.0, 104.0
-#: The context of CUDA, the libraries' code, and temporary matrices, which are cut to size.
-GPU_FIXED_BYTES = 1.5e9
+#: Most neighbours of a row: cuML takes 1,023, the row itself among them.
+GPU_MAX_NEIGHBORS = 1_022
+#: Bytes on the GPU per neighbour: graph (8), affinities in two orders (8), and while those of up to
+#: 60 % of the edges are handed over to other rows, 52 for each of these. Where cuML runs
+#: iterations: its graph (12), affinities (4), twice 20 for both directions with 64-bit rows and
+#: columns, as much again while they are sorted, and our graph.
+GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 48.0, 104.0
+#: The context of CUDA, the libraries' code, grids, and temporary matrices, which are cut to size.
+GPU_FIXED_BYTES = 2.5e9
 #: Loading the GPU libraries in a fresh process; an assumption until it is measured.
 LOAD_SECONDS = 4.0
 
@@ -101,8 +117,8 @@ MAP_ENTRY_BYTES = 4
 def kind_of(name: str) -> Gpu:
     """Return the kind of GPU that a driver's name belongs to; the slowest where none is known."""
     words = name.upper().replace("-", " ").split()
-    for gpu in sorted(GPUS.values(), key=lambda gpu: -len(gpu.name)):
-        if gpu.name.partition("-")[0] in words:
+    for gpu in (*OTHER_GPUS, *GPUS.values()):
+        if set(gpu.name.partition("-")[0].split()) <= set(words):
             return gpu
     return _T4
 
@@ -161,7 +177,7 @@ def gpu_bytes(problem: Problem) -> float:
     """Return the peak memory of a run on one GPU: X and its copy in single precision, the graph."""
     ours = problem.options.get("refine", "all") == "all"
     entry = GPU_ENTRY_BYTES if ours else GPU_ENTRY_BYTES_CUML
-    entries = float(problem.n_samples) * problem.n_neighbors
+    entries = float(problem.n_samples) * min(problem.n_neighbors, GPU_MAX_NEIGHBORS)
     given = 8.0 if problem.dtype == "float64" else 4.0
     data = (given + 4.0) * problem.n_samples * problem.n_features
     return (

@@ -20,6 +20,7 @@ from tsne_backends.gpu.arrays import (
     check_gpu_data,
     feature_names_of,
     from_gpu,
+    has_cupy,
     is_on_gpu,
     on_host,
 )
@@ -63,8 +64,9 @@ def check_training_data(estimator: Any, X: Any) -> Any:
         NaN or infinite values, complex numbers, no or one sample, perplexity out of range, an
         ``init`` array of the wrong shape, distances that are negative or not square.
     """
-    # Distances are judged in the processor's memory; no GPU engine takes them.
-    if is_on_gpu(X) and not _is_precomputed(estimator):
+    # Distances are judged in the processor's memory; no GPU engine takes them, and without CuPy
+    # there is none.
+    if is_on_gpu(X) and has_cupy() and not _is_precomputed(estimator):
         X = _check_gpu_training_data(estimator, X)
     else:
         X = validate_data(

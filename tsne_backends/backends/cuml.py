@@ -16,8 +16,8 @@ from tsne_backends import transfer
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.gpu.arrays import device_of, on_host
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
-from tsne_backends.gpu.neighbors import METRICS, SPARSE_METRICS
-from tsne_backends.gpu.trouble import gpu_session
+from tsne_backends.gpu.neighbors import EUCLIDEAN_METRICS, METRICS, SPARSE_METRICS
+from tsne_backends.gpu.trouble import run_on_gpu
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import LocalGpu, Machine
 from tsne_backends.plan_view import size
@@ -26,8 +26,8 @@ from tsne_backends.run import Run
 
 logger = logging.getLogger("tsne_backends")
 
-#: Most neighbours of a row: cuML takes 1,023, the row itself among them.
-MAX_NEIGHBORS = 1_022
+#: Most neighbours of a row.
+MAX_NEIGHBORS = transfer.GPU_MAX_NEIGHBORS
 #: Largest perplexity: with fewer than two neighbours for each of it, affinities are flat.
 MAX_PERPLEXITY = MAX_NEIGHBORS / 2
 #: Rows up to which ``method="exact"`` is computed: every other row is a neighbour then.
@@ -188,6 +188,13 @@ class CumlBackend(Backend):
                 False,
                 f"There is no GPU number {number}: this process sees {len(gpus)}, counted from 0.",
             )
+        if number and self._needs_cuml(problem):
+            return Verdict(
+                False,
+                "cuML's own parts (iterations, sparse rows, metrics other than Euclidean, cosine "
+                "and correlation) run on the first GPU of a process only; set "
+                f"CUDA_VISIBLE_DEVICES={number} instead of the option.",
+            )
         refusal = _refuse_size(problem, gpus[number])
         return Verdict(False, refusal) if refusal else verdict
 
@@ -207,8 +214,17 @@ class CumlBackend(Backend):
         """Neighbours, initial positions, cuML's iterations if any, affinities, our iterations."""
         device = self.option(problem, "device")
         device = device if device is not None else device_of(X) or 0
-        with gpu_session(device, _too_large(problem)):
-            return self._embed(problem, X, run, device)
+        return run_on_gpu(
+            lambda: self._embed(problem, X, run, device),
+            device,
+            _too_large(problem),
+            ("cuml",) if self._needs_cuml(problem) else (),
+        )
+
+    def _needs_cuml(self, problem: Problem) -> bool:
+        """Whether a part of the run is cuML's own: iterations, or a metric only it has."""
+        only_cuml = problem.is_sparse or problem.metric not in EUCLIDEAN_METRICS
+        return only_cuml or self.option(problem, "refine") != "all"
 
     def _embed(self, problem: Problem, X: Any, run: Run, device: int) -> Embedding:
         from tsne_backends.gpu.affinities import joint_affinities
@@ -251,7 +267,7 @@ class CumlBackend(Backend):
             on_host(descent.positions.T).copy(),
             kl,
             descent.done,
-            self._details(problem, graph.search, k, n_theirs, device),
+            self._details(problem, graph.search, k, (n_theirs, descent.done - n_theirs), device),
             quality,
         )
 
@@ -266,23 +282,26 @@ class CumlBackend(Backend):
         return min(int(refine), problem.max_iter)
 
     def _details(
-        self, problem: Problem, search: str, k: int, n_theirs: int, device: int
+        self, problem: Problem, search: str, k: int, iterations: tuple[int, int], device: int
     ) -> dict[str, Any]:
+        import cupy
+
         from tsne_backends.gpu.cuml_tsne import cuml_rates
 
         gpus, _ = visible_gpus()
-        release = installed_release()
-        gpu = gpus[device] if device < len(gpus) else None
+        release, (n_theirs, n_ours) = installed_release(), iterations
+        # CUDA tells which GPU it was; the driver's list may be in another order.
+        name = cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
         rates = dict(zip(("cuML's early", "cuML's main"), cuml_rates(problem), strict=True))
         ours = {phase.name: phase.learning_rate for phase in problem.phases}
         return {
             "engine": f"cuML {release.version if release else 'unknown'}",
-            "gpu": gpu.name if gpu else f"number {device}",
-            "driver": gpu.driver if gpu else "unknown",
+            "gpu": name,
+            "driver": gpus[0].driver if gpus else "unknown",
             "seed": problem.seed if problem.repeatable else None,
             "neighbours": search,
             "n_neighbors": k,
-            "iterations": {"cuML": n_theirs, "ours": problem.max_iter - n_theirs},
+            "iterations": {"cuML": n_theirs, "ours": n_ours},
             "learning_rates": {**(rates if n_theirs else {}), **ours},
         }
 

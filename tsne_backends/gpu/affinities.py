@@ -7,13 +7,16 @@ from typing import Any
 
 from tsne_backends.gpu.kernels import launch
 
+#: Edges that one thread sums, of those that come in at a row.
+PIECE = 128
+
 
 @dataclass(frozen=True)
 class Affinities:
     """The symmetric affinities of all rows, each edge held by both of its rows.
 
     Every row has its own k neighbours, and besides them the rows that have it as theirs without
-    being among them ("incoming"). All arrays lie on the GPU.
+    being among them ("incoming"), cut into pieces. All arrays lie on the GPU.
 
     Attributes
     ----------
@@ -21,19 +24,29 @@ class Affinities:
     neighbors : cupy.ndarray of shape (k, n_samples), int32
     joint : cupy.ndarray of shape (k, n_samples), float32
         (p(j|i) + p(i|j)) / 2n.
-    starts : cupy.ndarray of shape (n_samples + 1,), int64
-        Where each row's incoming edges begin in the two arrays below.
     columns : cupy.ndarray, int32
+        Incoming edges, row after row.
     values : cupy.ndarray, float32
+    starts : cupy.ndarray of shape (n_samples + 1,), int32
+        Where each row's pieces begin among all pieces.
+    owners : cupy.ndarray of shape (n_pieces,), int32
+        The row of each piece.
+    firsts : cupy.ndarray of shape (n_pieces + 1,), int64
+        Where each piece begins in ``columns``.
+    sums : cupy.ndarray of shape (3, n_pieces), float32
+        Room for what is summed over each piece.
     """
 
     n_samples: int
     k: int
     neighbors: Any
     joint: Any
-    starts: Any
     columns: Any
     values: Any
+    starts: Any
+    owners: Any
+    firsts: Any
+    sums: Any
 
 
 def joint_affinities(neighbors: Any, squared: Any, perplexity: float) -> Affinities:
@@ -56,22 +69,41 @@ def joint_affinities(neighbors: Any, squared: Any, perplexity: float) -> Affinit
 
     n, k = neighbors.shape
     conditional = cupy.ascontiguousarray(squared.T)
-    launch("conditional", n, conditional, cupy.int32(n), cupy.int32(k), cupy.float32(perplexity))
-    joint = cupy.empty_like(conditional)
-    incoming = cupy.zeros(n, dtype=cupy.int32)
     sizes = (cupy.int32(n), cupy.int32(k))
-    scale = cupy.float32(0.5 / n)
-    launch("join", n * k, neighbors, conditional, joint, incoming, *sizes, scale)
+    launch("conditional", n, conditional, *sizes, cupy.float32(perplexity))
+    joint = cupy.empty_like(conditional)
+    launch("join", n * k, neighbors, conditional, joint, *sizes, cupy.float32(0.5 / n))
     del conditional
-    starts = cupy.zeros(n + 1, dtype=cupy.int64)
-    starts[1:] = cupy.cumsum(incoming, dtype=cupy.int64)
-    n_incoming = int(starts[-1])
-    columns = cupy.empty(n_incoming, dtype=cupy.int32)
-    values = cupy.empty(n_incoming, dtype=cupy.float32)
-    cursor = cupy.zeros(n, dtype=cupy.int32)
-    launch("hand_over", n * k, neighbors, joint, starts, cursor, columns, values, *sizes)
-    launch("sort_incoming", n, starts, columns, values, sizes[0])
-    return Affinities(n, k, cupy.ascontiguousarray(neighbors.T), joint, starts, columns, values)
+    by_column = cupy.ascontiguousarray(neighbors.T)
+    counts, columns, values = _incoming(by_column, joint)
+    joint = cupy.abs(joint)
+    per_row = (counts + (PIECE - 1)) // PIECE
+    starts = cupy.zeros(n + 1, dtype=cupy.int32)
+    starts[1:] = cupy.cumsum(per_row)
+    n_pieces = int(starts[-1])
+    numbers = cupy.arange(n_pieces, dtype=cupy.int32)
+    owners = cupy.searchsorted(starts[1:], numbers, side="right").astype(cupy.int32)
+    # A row's pieces are full but for its last: they begin where the row does, PIECE apart.
+    row_first = cupy.cumsum(counts) - counts
+    within = (numbers - starts[owners]).astype(cupy.int64)
+    firsts = cupy.empty(n_pieces + 1, dtype=cupy.int64)
+    firsts[:-1] = row_first[owners] + PIECE * within
+    firsts[-1] = len(columns)
+    sums = cupy.empty((3, n_pieces), dtype=cupy.float32)
+    return Affinities(n, k, by_column, joint, columns, values, starts, owners, firsts, sums)
+
+
+def _incoming(neighbors: Any, joint: Any) -> tuple[Any, Any, Any]:
+    """Return how many edges come in at each row, where they come from, and their affinities."""
+    import cupy
+
+    n = neighbors.shape[1]
+    edges = cupy.flatnonzero(joint.ravel() < 0)
+    to = neighbors.ravel()[edges]
+    order = cupy.argsort(to)  # equal ones stay in order, whatever the threads do
+    edges = edges[order]
+    counts = cupy.bincount(to, minlength=n).astype(cupy.int64)
+    return counts, (edges % n).astype(cupy.int32), -joint.ravel()[edges]
 
 
 def attraction(
@@ -88,19 +120,33 @@ def attraction(
     """
     import cupy
 
-    a = affinities
+    a, want_kl = affinities, cupy.int32(divergence is not None)
+    n, pieces = cupy.int32(a.n_samples), cupy.int32(len(a.owners))
+    launch(
+        "attract_pieces",
+        len(a.owners),
+        a.owners,
+        a.firsts,
+        a.columns,
+        a.values,
+        positions,
+        a.sums,
+        n,
+        pieces,
+        want_kl,
+    )
     launch(
         "attract",
         a.n_samples,
         a.neighbors,
         a.joint,
         a.starts,
-        a.columns,
-        a.values,
+        a.sums,
         positions,
         forces,
         forces if divergence is None else divergence,
-        cupy.int32(a.n_samples),
+        n,
         cupy.int32(a.k),
-        cupy.int32(divergence is not None),
+        pieces,
+        want_kl,
     )

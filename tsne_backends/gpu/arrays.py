@@ -6,6 +6,7 @@ say) are used where they are. Nothing here loads a GPU library unless there is s
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -27,6 +28,11 @@ def is_on_gpu(X: Any) -> bool:
     return hasattr(type(X), "__cuda_array_interface__")
 
 
+def has_cupy() -> bool:
+    """Whether CuPy is installed, without which arrays on a GPU can only be fetched from it."""
+    return importlib.util.find_spec("cupy") is not None
+
+
 def on_host(X: Any) -> Any:
     """Return an array in the memory of the processor; one that is there comes back as it is."""
     cupy = sys.modules.get("cupy")
@@ -43,7 +49,11 @@ def from_gpu(X: Any) -> Any:
         return X.to_pandas()
     if hasattr(X, "tocsr") and module.startswith("cupyx."):
         return X.get()
-    return on_host(_as_cupy(X)) if is_on_gpu(X) else X
+    if not is_on_gpu(X):
+        return X
+    if callable(getattr(X, "cpu", None)):  # torch needs no CuPy for this
+        return X.detach().cpu().numpy()
+    return on_host(_as_cupy(X))
 
 
 def dense_on_gpu(X: Any) -> Any:
@@ -78,9 +88,14 @@ def check_gpu_data(X: Any) -> Any:
     ImportError
         CuPy is not installed.
     """
+    X = _as_cupy(X)
+    with X.device:
+        return _checked(X)
+
+
+def _checked(X: Any) -> Any:
     import cupy
 
-    X = _as_cupy(X)
     if X.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array of shape {X.shape} instead. Reshape it into "

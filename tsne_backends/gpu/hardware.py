@@ -84,20 +84,23 @@ def installed_release() -> Release | None:
 
 
 def visible_gpus() -> tuple[list[LocalGpu], str]:
-    """Return the GPUs this process may use, numbered as CUDA numbers them, or why there are none.
+    """Return the GPUs this process may use, or why there are none.
 
-    ``nvidia-smi`` is asked once a process: it takes up to a second.
+    They are numbered as the driver numbers them, which is also CUDA's order where all are of one
+    kind or ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` is set. ``nvidia-smi`` is asked once a process: it
+    takes up to a second.
     """
     gpus, why_none = _gpus_once(os.environ.get("PATH", ""))
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is None or not gpus:
         return list(gpus), why_none
-    chosen = []
-    for name in filter(None, (name.strip() for name in hidden.split(","))):
-        if not name.isdigit():  # identifiers of another kind; the driver will sort them out
-            return ([], _hidden(hidden)) if name.startswith("-") else (list(gpus), "")
-        if int(name) < len(gpus):
-            chosen.append(gpus[int(name)])
+    chosen: list[LocalGpu] = []
+    for name in (name.strip() for name in hidden.split(",")):
+        if name[:4] in ("GPU-", "MIG-"):  # which is which, only the driver knows
+            return list(gpus), ""
+        if not name.isdigit() or int(name) >= len(gpus):
+            break  # CUDA, too, sees none of those behind the first that is not there
+        chosen.append(gpus[int(name)])
     return chosen, "" if chosen else _hidden(hidden)
 
 

@@ -59,10 +59,10 @@ extern "C" __global__ void conditional(float* affinities, int n, int k, float pe
 }
 
 // One thread an edge i -> j. If i is a neighbour of j too, the edge gets (p(j|i) + p(i|j)) * scale;
-// else minus p(j|i) * scale, and is counted as incoming at j. `neighbors` lies row by row here,
-// because a row is searched through.
-extern "C" __global__ void join(const int* neighbors, const float* affinities, float* joint,
-                                int* incoming, int n, int k, float scale)
+// else minus p(j|i) * scale, to be handed to j besides. `neighbors` lies row by row here, because a
+// row is searched through.
+extern "C" __global__ void join(const int* neighbors, const float* affinities, float* joint, int n,
+                                int k, float scale)
 {
   long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (edge >= (long long)n * k) return;
@@ -75,86 +75,58 @@ extern "C" __global__ void join(const int* neighbors, const float* affinities, f
       return;
     }
   joint[edge] = -p * scale;
-  if (joint[edge] < 0.0f) atomicAdd(&incoming[j], 1);
 }
 
-// Hands every one-sided edge to the row it points at, and makes its sign positive.
-extern "C" __global__ void hand_over(const int* neighbors, float* joint, const long long* starts,
-                                     int* cursor, int* columns, float* values, int n, int k)
+// Force on a row at (x, y) along one edge, and the edge's share of the KL divergence.
+__device__ void pull(float p, float x, float y, const float* positions, int n, int j, int want_kl,
+                     float* sums)
 {
-  long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (edge >= (long long)n * k || !(joint[edge] < 0.0f)) return;
-  int i = (int)(edge % n), c = (int)(edge / n);
-  int j = neighbors[(long long)i * k + c];
-  long long slot = starts[j] + atomicAdd(&cursor[j], 1);
-  joint[edge] = -joint[edge];
-  columns[slot] = i;
-  values[slot] = joint[edge];
+  float dx = x - positions[j], dy = y - positions[n + j];
+  float distance = 1.0f + dx * dx + dy * dy;
+  sums[0] += p / distance * dx;
+  sums[1] += p / distance * dy;
+  if (want_kl && p > 0.0f) sums[2] += p * logf(p * distance);
 }
 
-__device__ void sink(int* columns, float* values, long long root, long long size)
+// Sums over the incoming edges of a row, piece by piece: some rows have a million of them, and one
+// thread would keep all others waiting. Piece s belongs to row owners[s] and begins at firsts[s].
+extern "C" __global__ void attract_pieces(const int* owners, const long long* firsts,
+                                          const int* columns, const float* values,
+                                          const float* positions, float* sums, int n, int pieces,
+                                          int want_kl)
 {
-  for (;;) {
-    long long child = 2 * root + 1;
-    if (child >= size) return;
-    if (child + 1 < size && columns[child + 1] > columns[child]) child++;
-    if (columns[root] >= columns[child]) return;
-    int column = columns[root];
-    float value = values[root];
-    columns[root] = columns[child];
-    values[root] = values[child];
-    columns[child] = column;
-    values[child] = value;
-    root = child;
-  }
+  long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (s >= pieces) return;
+  int i = owners[s];
+  float x = positions[i], y = positions[n + i], local[3] = {0.0f, 0.0f, 0.0f};
+  for (long long e = firsts[s]; e < firsts[s + 1]; e++)
+    pull(values[e], x, y, positions, n, columns[e], want_kl, local);
+  sums[s] = local[0];
+  sums[pieces + s] = local[1];
+  sums[2LL * pieces + s] = local[2];
 }
 
-// Sorts each row's incoming edges by column (heap sort): they arrived in the order of the threads.
-extern "C" __global__ void sort_incoming(const long long* starts, int* columns, float* values,
-                                         int n)
-{
-  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  columns += starts[i];
-  values += starts[i];
-  long long size = starts[i + 1] - starts[i];
-  for (long long root = size / 2 - 1; root >= 0; root--) sink(columns, values, root, size);
-  for (long long last = size - 1; last > 0; last--) {
-    int column = columns[0];
-    float value = values[0];
-    columns[0] = columns[last];
-    values[0] = values[last];
-    columns[last] = column;
-    values[last] = value;
-    sink(columns, values, 0, last);
-  }
-}
-
-// Attraction of every row, sum of p / (1 + d^2) * (y_i - y_j) over its edges, and with `want_kl`
-// also sum of p * log(p * (1 + d^2)).
-extern "C" __global__ void attract(const int* neighbors, const float* joint,
-                                   const long long* starts, const int* columns,
-                                   const float* values, const float* positions, float* forces,
-                                   float* divergence, int n, int k, int want_kl)
+// Attraction of every row, sum of p / (1 + d^2) * (y_i - y_j) over its own edges and the pieces of
+// its incoming ones, and with `want_kl` also sum of p * log(p * (1 + d^2)).
+extern "C" __global__ void attract(const int* neighbors, const float* joint, const int* starts,
+                                   const float* sums, const float* positions, float* forces,
+                                   float* divergence, int n, int k, int pieces, int want_kl)
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  float x = positions[i], y = positions[n + i];
-  float fx = 0.0f, fy = 0.0f, kl = 0.0f;
-  long long own = k, all = k + starts[i + 1] - starts[i];
-  for (long long c = 0; c < all; c++) {
-    long long entry = c < own ? c * n + i : starts[i] + c - own;
-    int j = c < own ? neighbors[entry] : columns[entry];
-    float p = c < own ? joint[entry] : values[entry];
-    float dx = x - positions[j], dy = y - positions[n + j];
-    float distance = 1.0f + dx * dx + dy * dy;
-    fx += p / distance * dx;
-    fy += p / distance * dy;
-    if (want_kl && p > 0.0f) kl += p * logf(p * distance);
+  float x = positions[i], y = positions[n + i], local[3] = {0.0f, 0.0f, 0.0f};
+  for (int c = 0; c < k; c++) {
+    long long entry = (long long)c * n + i;
+    pull(joint[entry], x, y, positions, n, neighbors[entry], want_kl, local);
   }
-  forces[i] = fx;
-  forces[n + i] = fy;
-  if (want_kl) divergence[i] = kl;
+  for (int s = starts[i]; s < starts[i + 1]; s++) {
+    local[0] += sums[s];
+    local[1] += sums[pieces + s];
+    local[2] += sums[2LL * pieces + s];
+  }
+  forces[i] = local[0];
+  forces[n + i] = local[1];
+  if (want_kl) divergence[i] = local[2];
 }
 
 // Node and weights of the cubic B-spline at one coordinate, and their derivatives in nodes.

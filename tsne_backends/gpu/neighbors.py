@@ -160,8 +160,11 @@ def _euclidean_points(X: Any, metric: str) -> Any:
     import cupy
 
     if metric in ("euclidean", "l2"):
-        mean = X.mean(axis=0, dtype=cupy.float64)  # or squares lose their digits
-        return cupy.ascontiguousarray(X - mean.astype(X.dtype)[None, :], dtype=cupy.float32)
+        mean = X.mean(axis=0, dtype=cupy.float64).astype(X.dtype)
+        points = cupy.empty(X.shape, dtype=cupy.float32)
+        for rows in blocks(len(X), 2 * X.shape[1]):
+            points[rows] = X[rows] - mean[None, :]  # or squares lose their digits
+        return points
     points = cupy.empty(X.shape, dtype=cupy.float32)
     for rows in blocks(len(X), 2 * X.shape[1]):
         block = X[rows].astype(cupy.float64)

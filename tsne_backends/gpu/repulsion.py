@@ -20,14 +20,15 @@ from tsne_backends.gpu.kernels import launch
 
 #: Step of the grid in units of the map. Of repulsion among 3,000 rows, Gaussian with a standard
 #: deviation of 1, 10 and 30 units, it leaves errors of 0.06, 0.5 and 1.8 %, and of the
-#: normalisation less than 0.002 %; 1/2 leaves 0.25, 2.3 and 6.3 %.
+#: normalisation less than 0.002 %; 1/2 leaves 0.25, 2.3 and 6.3 %. Clusters narrower than a step
+#: within a wide map, as in early exaggeration, have errors of 5 %.
 STEP = 1 / 3
 #: Small maps get at least so many nodes per axis, as long as the step stays above the least: finer,
 #: single precision could no longer tell neighbouring nodes apart.
 LEAST_NODES, LEAST_STEP = 64, 0.1
 #: Widest grid, in nodes per axis; where points fly apart, the step grows instead. Its transforms
-#: take 150 MB each.
-MAX_NODES = 3_000
+#: take 64 MB each, half a gigabyte while they are made.
+MAX_NODES = 2_000
 #: Nodes beyond the outermost rows, which the splines reach.
 MARGIN = 6
 #: Rows up to which forces are summed pair by pair: quicker than launching a transform.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tsne_backends.gpu.arrays import dense_on_gpu, on_host
-from tsne_backends.neighbors import MIN_RECALL, RECALL_SAMPLE
+from tsne_backends.neighbors import MIN_RECALL
 
 logger = logging.getLogger(__name__)
 
@@ -22,29 +22,42 @@ logger = logging.getLogger(__name__)
 PROBES = (16, 32, 64)
 #: Width of NN-descent's lists while it works, as a multiple of the neighbours wanted.
 LIST_FACTOR = 1.5
-#: Entries of temporary matrices, 4 bytes each.
-BLOCK_ENTRIES = 1 << 26
+#: Rows on which a recall is measured, and the least of a search that is called exact.
+SAMPLE_ROWS, EXACT_RECALL = 100, 0.995
+#: Entries of temporary matrices, 4 bytes each, and of those that are sorted, which takes 44 more.
+BLOCK_ENTRIES, SORT_ENTRIES = 1 << 25, 1 << 23
 
 
 def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
-    """Compare all pairs."""
+    """Compare all pairs; cell by cell where rounding makes neighbours of far rows uncertain.
+
+    cuVS computes |a|² + |b|² - 2ab in single precision, which loses the distances within clusters
+    that are narrow for how far they lie apart.
+    """
+    truth = _Truth(points, k)
     indices, squared = _without_self(points, _all_neighbors(points, k + 1, "brute_force"))
-    return indices, squared, "brute force on the GPU (exact)"
+    recall = truth.recall(squared)
+    if recall >= EXACT_RECALL:
+        return indices, squared, _words("brute force", recall)
+    cells = _Cells(points)
+    indices, squared = _without_self(points, cells.search(k + 1, cells.n_cells))
+    return indices, squared, _words("brute force cell by cell", truth.recall(squared))
 
 
 def by_descent(points: Any, k: int) -> tuple[Any, Any, str] | None:
     """Improve random neighbours by those of neighbours; another graph each time."""
     found = _all_neighbors(points, k + 1, "nn_descent")
     if not _is_sound(found, len(points)):
+        logger.warning("NN-descent found no whole graph; comparing all pairs, which takes longer.")
         return None
     indices, squared = _without_self(points, found)
-    recall = _recall(points, indices, k)
+    recall = _Truth(points, k).recall(squared)
     return (indices, squared, _words("NN-descent", recall)) if _suffices(recall) else None
 
 
 def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
     """Compare the pairs in near cells, of more and more of them until the recall suffices."""
-    cells = _Cells(points)
+    cells, truth = _Cells(points), _Truth(points, k)
     for probes in PROBES:
         if probes > cells.n_cells:
             break
@@ -52,7 +65,7 @@ def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
         if found is None:
             continue
         indices, squared = _without_self(points, found)
-        recall = _recall(points, indices, k)
+        recall = truth.recall(squared)
         if _suffices(recall, last=probes == PROBES[-1]):
             return indices, squared, _words(f"{probes} of {cells.n_cells} cells", recall)
     return None
@@ -89,6 +102,8 @@ def _in_order(resources: Any) -> Iterator[None]:
     """Let cuVS, which works on a stream of its own, wait for CuPy, and CuPy for it."""
     import cupy
 
+    # What CuPy keeps for later, cuVS cannot have.
+    cupy.get_default_memory_pool().free_all_blocks()
     cupy.cuda.get_current_stream().synchronize()
     yield
     resources.sync()
@@ -107,7 +122,7 @@ class _Cells:
         n = len(points)
         self.n_cells = max(1, int(n**0.5))
         chosen = np.sort(np.random.RandomState(0).choice(n, self.n_cells, replace=False))
-        centres = points[cupy.asarray(chosen)]
+        self._centres = centres = points[cupy.asarray(chosen)]
         cell = cupy.empty(n, dtype=cupy.int32)
         for rows in blocks(n, self.n_cells):
             cell[rows] = _squared_distances(points[rows], centres).argmin(axis=1)
@@ -129,9 +144,9 @@ class _Cells:
             if len(candidates) < width:
                 return None
             if len(rows):
-                points = self._points
-                local = _nearest_of(points[rows], points[candidates], width, resources)
-                found[rows] = candidates[local]
+                centre = self._centres[cell][None, :]  # from here, near rows are told apart
+                queries, points = self._points[rows] - centre, self._points[candidates] - centre
+                found[rows] = candidates[_nearest_of(queries, points, width, resources)]
         return found
 
     def _rows(self, cell: int) -> Any:
@@ -169,8 +184,12 @@ def by_cuml(X: Any, k: int, metric: str, params: Mapping[str, Any]) -> tuple[Any
     )
     distances, indices = searcher.fit(X).kneighbors(X)
     indices = cupy.asarray(indices, dtype=cupy.int64)
-    indices, distances = _drop_self(indices, cupy.asarray(distances, dtype=cupy.float32))
-    return indices, distances, "cuML's brute force on the GPU (exact)"
+    distances = cupy.asarray(distances, dtype=cupy.float32)
+    near = cupy.empty((len(indices), k), dtype=cupy.int32)
+    their = cupy.empty((len(indices), k), dtype=cupy.float32)
+    for rows in blocks(len(indices), k + 1, SORT_ENTRIES):
+        near[rows], their[rows] = _drop_self(indices[rows], distances[rows], rows.start)
+    return near, their, "cuML's brute force on the GPU"
 
 
 def _without_self(points: Any, found: Any) -> tuple[Any, Any]:
@@ -184,56 +203,66 @@ def _without_self(points: Any, found: Any) -> tuple[Any, Any]:
     n, width = found.shape
     indices = cupy.empty((n, width - 1), dtype=cupy.int32)
     squared = cupy.empty((n, width - 1), dtype=cupy.float32)
-    for rows in blocks(n, width * points.shape[1]):
+    for rows in blocks(n, width * max(4, points.shape[1])):
         difference = points[found[rows]] - points[rows][:, None, :]
         exact = (difference * difference).sum(axis=2)
         indices[rows], squared[rows] = _drop_self(found[rows], exact, rows.start)
     return indices, squared
 
 
-def _drop_self(indices: Any, distances: Any, first_row: int = 0) -> tuple[Any, Any]:
-    """Sort by distance, and drop the row itself, or the farthest where it is not there."""
+def _drop_self(indices: Any, distances: Any, first_row: int) -> tuple[Any, Any]:
+    """Sort by distance and then number, and drop the row itself, or the last where it is not there.
+
+    Searches place equal distances in any order; a seed would not repeat without one.
+    """
     import cupy
 
     own = cupy.arange(first_row, first_row + len(indices))[:, None]
     is_self = indices == own
-    keys = cupy.where(is_self, cupy.float32(-1), distances)
-    order = cupy.argsort(keys, axis=1)
-    indices = cupy.take_along_axis(indices, order, axis=1)
-    distances = cupy.take_along_axis(distances, order, axis=1)
-    found = is_self.any(axis=1)[:, None]
-    return (
-        cupy.where(found, indices[:, 1:], indices[:, :-1]),
-        cupy.where(found, distances[:, 1:], distances[:, :-1]),
-    )
+    # Bits of positive floats sort as the floats do; a neighbour's number fills the lower half.
+    bits = cupy.maximum(distances, cupy.float32(0)).view(cupy.int32).astype(cupy.int64)
+    keys = cupy.where(is_self, cupy.int64(-1), (bits << 32) | indices)
+    keys = cupy.sort(keys, axis=1)
+    keys = cupy.where(is_self.any(axis=1)[:, None], keys[:, 1:], keys[:, :-1])
+    squared = cupy.ascontiguousarray((keys >> 32).astype(cupy.int32)).view(cupy.float32)
+    return (keys & cupy.int64(0xFFFFFFFF)).astype(cupy.int32), squared
+
+
+class _Truth:
+    """The exact distance of the k-th neighbour of some rows, without products of matrices."""
+
+    def __init__(self, points: Any, k: int) -> None:
+        import cupy
+
+        n = len(points)
+        self._sample = np.random.RandomState(0).permutation(n)[:SAMPLE_ROWS]
+        self._farthest = cupy.empty((len(self._sample), 1), dtype=cupy.float32)
+        for place, row in enumerate(self._sample.tolist()):
+            squared = cupy.empty(n, dtype=cupy.float32)
+            for rows in blocks(n, points.shape[1]):
+                squared[rows] = ((points[rows] - points[row][None, :]) ** 2).sum(axis=1)
+            squared[row] = cupy.inf
+            self._farthest[place] = cupy.sort(squared)[k - 1]
+
+    def recall(self, squared: Any) -> float:
+        """Return the share of found neighbours that are as near as the true k-th one."""
+        import cupy
+
+        found = squared[cupy.asarray(self._sample)]
+        within = found <= self._farthest * cupy.float32(1 + 1e-5)
+        return float(within.sum()) / float(within.size)
 
 
 def _is_sound(found: Any, n_samples: int) -> bool:
     """Whether every entry is a row, and none is twice in a row: a search may fall short."""
     import cupy
 
-    for rows in blocks(len(found), found.shape[1]):
+    for rows in blocks(len(found), found.shape[1], SORT_ENTRIES):
         ranked = cupy.sort(found[rows], axis=1)
         outside = (ranked[:, 0] < 0) | (ranked[:, -1] >= n_samples)
         if bool(outside.any() | (ranked[:, 1:] == ranked[:, :-1]).any()):
             return False
     return True
-
-
-def _recall(points: Any, indices: Any, k: int) -> float:
-    """Return the share of true neighbours among those found, on a sample of the rows."""
-    import cupy
-
-    sample = np.random.RandomState(0).choice(len(points), RECALL_SAMPLE, replace=False)
-    found = on_host(indices[cupy.asarray(sample)])
-    hits = 0
-    for block in blocks(len(sample), len(points)):
-        rows = cupy.asarray(sample[block])
-        squared = _squared_distances(points[rows], points)
-        squared[cupy.arange(len(rows)), rows] = cupy.inf
-        truth = on_host(cupy.argpartition(squared, k - 1, axis=1)[:, :k])
-        hits += sum(len(np.intersect1d(a, b)) for a, b in zip(found[block], truth, strict=True))
-    return hits / (k * len(sample))
 
 
 def _suffices(recall: float, *, last: bool = True) -> bool:
@@ -255,7 +284,7 @@ def _squared_distances(A: Any, B: Any) -> Any:
     return (A * A).sum(axis=1)[:, None] - 2 * (A @ B.T) + (B * B).sum(axis=1)[None, :]
 
 
-def blocks(n: int, entries_per_row: int) -> list[slice]:
+def blocks(n: int, entries_per_row: int, entries: int = BLOCK_ENTRIES) -> list[slice]:
     """Return slices over n rows whose temporary matrices stay small."""
-    size = max(1, BLOCK_ENTRIES // max(1, entries_per_row))
+    size = max(1, entries // max(1, entries_per_row))
     return [slice(start, min(n, start + size)) for start in range(0, n, size)]

@@ -22,7 +22,8 @@ from tsne_backends.backend import (
     Parameter,
     Verdict,
 )
-from tsne_backends.backends.cuml import (
+from tsne_backends.errors import CostLimitError
+from tsne_backends.gpu.refusals import (
     refuse_components,
     refuse_init,
     refuse_method,
@@ -30,7 +31,6 @@ from tsne_backends.backends.cuml import (
     refuse_metric_params,
     refuse_perplexity,
 )
-from tsne_backends.errors import CostLimitError
 from tsne_backends.machine import Link, Machine
 from tsne_backends.plan_view import dollars, size
 from tsne_backends.problem import Problem

@@ -22,6 +22,7 @@ from tsne_backends.errors import (
     UnsupportedProblemError,
 )
 from tsne_backends.gpu.cuml_tsne import tsne_parameters
+from tsne_backends.gpu.neighbors import METRICS
 from tsne_backends.quality import kl_divergence
 from tsne_backends.registry import load_backend
 from tsne_backends.run import Run
@@ -167,7 +168,7 @@ def test_refusals(changes, words):
     assert verdict.reason.endswith(".")
 
 
-@pytest.mark.parametrize("metric", module.METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_agrees_with_scikit_learn(metric):
     """The graph on the GPU is the processor's, in each metric."""
     from tsne_backends.gpu.arrays import on_host

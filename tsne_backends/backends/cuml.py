@@ -16,7 +16,17 @@ from tsne_backends import transfer
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.gpu.arrays import device_of, on_host
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
-from tsne_backends.gpu.neighbors import EUCLIDEAN_METRICS, METRICS, SPARSE_METRICS
+from tsne_backends.gpu.neighbors import EUCLIDEAN_METRICS
+from tsne_backends.gpu.refusals import (
+    MAX_NEIGHBORS,
+    neighbors_per_row,
+    refuse_components,
+    refuse_init,
+    refuse_method,
+    refuse_metric,
+    refuse_metric_params,
+    refuse_perplexity,
+)
 from tsne_backends.gpu.trouble import run_on_gpu
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import LocalGpu, Machine
@@ -25,93 +35,6 @@ from tsne_backends.problem import Problem
 from tsne_backends.run import Run
 
 logger = logging.getLogger("tsne_backends")
-
-#: Most neighbours of a row.
-MAX_NEIGHBORS = transfer.GPU_MAX_NEIGHBORS
-#: Largest perplexity: with fewer than two neighbours for each of it, affinities are flat.
-MAX_PERPLEXITY = MAX_NEIGHBORS / 2
-#: Rows up to which ``method="exact"`` is computed: every other row is a neighbour then.
-EXACT_ROWS = MAX_NEIGHBORS + 1
-
-
-def refuse_components(problem: Problem) -> str | None:
-    """Return why a number of dimensions cannot be computed on a GPU."""
-    if problem.n_components == 2:
-        return None
-    return (
-        f"The GPU engine makes maps of 2 dimensions; n_components was {problem.n_components}. "
-        'backend="opentsne" makes 1, and backend="sklearn" 3.'
-    )
-
-
-def refuse_perplexity(problem: Problem) -> str | None:
-    """Return why a perplexity is too large for the neighbours a GPU search can find."""
-    if problem.perplexity <= MAX_PERPLEXITY:
-        return None
-    return (
-        f"perplexity={problem.perplexity:g} is beyond the GPU engine, whose rows have at most "
-        f"{MAX_NEIGHBORS:,} neighbours, two for each of it; lower it to {MAX_PERPLEXITY:g}, or use "
-        'backend="opentsne".'
-    )
-
-
-def refuse_metric(problem: Problem) -> str | None:
-    """Return why distances in a metric cannot be computed on a GPU."""
-    known = SPARSE_METRICS if problem.is_sparse else METRICS
-    if problem.metric in known:
-        return None
-    if problem.metric == "precomputed":
-        return (
-            "The GPU engine finds neighbours itself and takes no precomputed distances; use "
-            'backend="opentsne".'
-        )
-    rows = "sparse rows" if problem.is_sparse else "rows"
-    return (
-        f"The GPU engine has no metric {problem.metric_name!r} for {rows}; it has "
-        f'{", ".join(known)}. backend="opentsne" has the others.'
-    )
-
-
-def refuse_metric_params(problem: Problem) -> str | None:
-    """Return why parameters of a metric cannot be passed on."""
-    given = set(problem.metric_params)
-    if not given or (given == {"p"} and problem.metric == "minkowski"):
-        return None
-    return (
-        f"The GPU engine takes no parameters of a metric but Minkowski's p; metric_params was "
-        f'{dict(problem.metric_params)!r}. Use backend="opentsne".'
-    )
-
-
-def refuse_init(problem: Problem) -> str | None:
-    """Return why initial positions cannot be used."""
-    if problem.init != "array":
-        return None
-    return (
-        'The GPU engine takes no array as init; pass "pca" or "random", or use backend="opentsne".'
-    )
-
-
-def refuse_method(problem: Problem) -> str | None:
-    """Return why a way to compute repulsion is not to be had on a GPU."""
-    if problem.method == "barnes_hut":
-        return (
-            "The GPU engine computes repulsion by FFT; cuML's Barnes–Hut is known to hang and is "
-            'never used. Pass method="auto", or use backend="opentsne".'
-        )
-    if problem.method == "exact" and problem.n_samples > EXACT_ROWS:
-        return (
-            f'method="exact" makes every row a neighbour, of which the GPU engine takes up to '
-            f'{EXACT_ROWS:,}; X has {problem.n_samples:,}. Pass method="auto", or use '
-            'backend="sklearn".'
-        )
-    return None
-
-
-def neighbors_per_row(problem: Problem) -> int:
-    """Return how many neighbours a row gets: 3 × perplexity, at most what a search can find."""
-    wanted = problem.n_samples - 1 if problem.method == "exact" else problem.n_neighbors
-    return min(wanted, MAX_NEIGHBORS)
 
 
 class CumlBackend(Backend):

@@ -10,6 +10,7 @@ import numpy as np
 from tsne_backends.errors import MapQualityWarning
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.neighbors import GpuGraph
+from tsne_backends.gpu.searches import blocks
 
 #: Neighbours looked at, as in `tsne_backends.quality.neighbor_preservation`, and rows.
 NEIGHBORS, SAMPLE = 15, 256
@@ -18,8 +19,6 @@ NEIGHBORS, SAMPLE = 15, 256
 LEAST_PRESERVATION = 0.01
 #: A map narrower than this is where it started: 1e-4 units.
 LEAST_SPREAD = 1e-2
-#: Entries of temporary matrices.
-BLOCK_ENTRIES = 1 << 26
 
 
 def check_map(graph: GpuGraph, positions: Any) -> dict[str, float]:
@@ -74,10 +73,9 @@ def _preserved_shares(graph: GpuGraph, positions: Any) -> np.ndarray:
     n = positions.shape[1]
     k = min(NEIGHBORS, graph.indices.shape[1])
     sample = np.random.RandomState(0).permutation(n)[:SAMPLE]
-    size = max(1, BLOCK_ENTRIES // n)
     shares = []
-    for start in range(0, len(sample), size):
-        rows = cupy.asarray(sample[start : start + size])
+    for block in blocks(len(sample), n):
+        rows = cupy.asarray(sample[block])
         squared = cupy.zeros((len(rows), n), dtype=cupy.float32)
         for axis in positions:
             squared += (axis[rows][:, None] - axis[None, :]) ** 2

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.gpu.arrays import dense_on_gpu, on_host
+from tsne_backends.gpu.searches import blocks
 from tsne_backends.initialization import principal_components
 
 #: Features up to which the covariance matrix is decomposed; beyond, and for sparse rows,
 #: scikit-learn's truncated solvers are quicker.
 COVARIANCE_FEATURES = 2_000
-#: Rows whose products are summed at once, in single precision; the sum is in double.
-BLOCK_ROWS = 1 << 14
 
 
 def components_on_gpu(X: Any, n_components: int, seed: int) -> tuple[NDArray[np.float64], float]:
@@ -41,13 +40,14 @@ def components_on_gpu(X: Any, n_components: int, seed: int) -> tuple[NDArray[np.
     n_components = min(n_components, *X.shape)
     mean = X.mean(axis=0, dtype=cupy.float64)
     covariance = cupy.zeros((X.shape[1], X.shape[1]), dtype=cupy.float64)
-    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, len(X), BLOCK_ROWS)]
-    for rows in blocks:
+    # Products of single precision within a block, their sum in double.
+    pieces = blocks(len(X), 2 * X.shape[1])
+    for rows in pieces:
         centred = (X[rows] - mean[None, :]).astype(cupy.float32)
         covariance += centred.T @ centred
     _, vectors = cupy.linalg.eigh(covariance)
     leading = vectors[:, ::-1][:, :n_components]
     largest = cupy.take_along_axis(leading, cupy.abs(leading).argmax(axis=0)[None, :], axis=0)
     leading = leading * cupy.sign(largest)
-    scores = [on_host((X[rows] - mean[None, :]) @ leading) for rows in blocks]
+    scores = [on_host((X[rows] - mean[None, :]) @ leading) for rows in pieces]
     return np.concatenate(scores).astype(np.float64), float(cupy.abs(mean).max())

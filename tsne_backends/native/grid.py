@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 #: Nodes that one point touches along an axis.
 SUPPORT = 4
-#: Fewest nodes along an axis: the support, and a cell to move in on each side.
-MIN_NODES = 8
+#: Fewest nodes along an axis, and finest spacing. A map at the start is smaller than a unit; with
+#: all points in one cell of h = 1/2 the forces, small as they are, would be a quarter too low.
+MIN_NODES, FINEST = 32, 1 / 8
 #: Most nodes in all. A map of 50,000 rows has 160,000 at h = 1/2; where points fly apart, h grows
 #: instead of the grid (64 MB of transforms at this limit).
 MAX_NODES = 2**22
@@ -92,7 +93,7 @@ def make_grid(low: NDArray[np.float64], high: NDArray[np.float64], wanted: float
     Grid
     """
     span = np.asarray(high, dtype=np.float64) - np.asarray(low, dtype=np.float64)
-    h = wanted
+    h = min(wanted, max(FINEST, float(span.max()) / (MIN_NODES - 2 * SUPPORT)))
     while True:
         shape = (_side(span[0], h), _side(span[1], h))
         if shape[0] * shape[1] <= MAX_NODES:

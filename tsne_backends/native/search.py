@@ -1,0 +1,426 @@
+"""Nearest neighbours in Euclidean space: inverted lists searched by blocks of matrix products.
+
+Rows are grouped into lists around centroids, and a list's rows are searched together: product of the
+list with each of the lists nearest to it, in that order, until enough rows were seen. What no list
+left can improve is skipped, by the triangle inequality. Searching *every* list is exact, and since
+near lists come first, thresholds are tight early and most pairs cost one comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.threads import Team
+
+#: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
+EXACT_WORK = 6e10
+#: What comparing one pair costs, in multiplications.
+PAIR_WORK = 40
+#: Rows per list aimed at, and lists at most: this × √n, or finding the lists costs more than it saves.
+LIST_ROWS, MAX_LISTS_ROOT = 100, 4
+#: Rounds of k-means, and rows per centroid it learns from.
+ROUNDS, TRAINING_ROWS = 4, 40
+#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees four times more.
+FIRST_SEEN = 24
+#: Rows on which the recall is measured, and the share of true neighbours that must be found.
+RECALL_SAMPLE, MIN_RECALL = 256, 0.98
+#: Rounding error of the products, relative to the squared size of the data, that is allowed in the
+#: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
+MAX_ERROR = 0.02
+#: Candidates kept beyond those wanted, because products of single precision misplace near ties.
+SLACK = 4
+
+FAR = F(3.0e38)
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The k nearest neighbours of every row, the row itself left out.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n, k), uint32
+        Neighbours, in no order; numbers are *places*, see ``places``.
+    squared : ndarray of shape (n, k), float32
+        Their squared distances, up to one common factor.
+    places : ndarray of shape (n,), uint32
+        ``places[i]`` is the row of X that row i of the other arrays speaks of: rows near to one
+        another in space are near in memory.
+    words : str
+        How they were found.
+    """
+
+    indices: NDArray[np.uint32]
+    squared: NDArray[np.float32]
+    places: NDArray[np.uint32]
+    words: str
+
+
+def find_neighbors(X: NDArray[Any], k: int, team: Team, seed: int = 0) -> Neighbors | None:
+    """Find the k nearest neighbours of every row of X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32 or float64
+        Finite data.
+    k : int
+        Neighbours per row, less than n.
+    team : Team
+    seed : int, default=0
+        Of the sample that centroids are learnt from and recall is measured on.
+
+    Returns
+    -------
+    Neighbors or None
+        None where single precision cannot tell the neighbours apart, or lists cannot find them
+        with less work than searching everything: another search is then the better one.
+    """
+    n = len(X)
+    points, size = _scaled(X)
+    rng = np.random.RandomState(seed)
+    lists = _make_lists(points, team, rng)
+    points = points[lists.places]  # a copy; the first is let go
+    work = float(n) ** 2 * (points.shape[1] + PAIR_WORK)
+    attempts = [n] if work <= EXACT_WORK else _attempts(n, k)
+    sample = np.sort(rng.permutation(n)[:RECALL_SAMPLE])
+    for seen in attempts:
+        indices, squared = _search(points, lists, k, seen, team)
+        if not _precise_enough(squared, size):
+            return None
+        if seen == n:
+            return Neighbors(indices, squared, lists.places, "inverted lists (exact)")
+        recall = _recall(points, sample, indices, squared)
+        if recall >= MIN_RECALL:
+            words = f"inverted lists (sampled recall {recall:.3f})"
+            return Neighbors(indices, squared, lists.places, words)
+    return None
+
+
+def _attempts(n: int, k: int) -> list[int]:
+    """Return how many rows each attempt looks at; a quarter of all at most."""
+    first = max(FIRST_SEEN * k, 512)
+    return [seen for seen in (first, 4 * first) if seen <= n // 4]
+
+
+def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+    """Return X about its mean with its largest entry at 1, and the largest squared row."""
+    middle = X.mean(axis=0, dtype=np.float64)
+    points = np.subtract(X, middle, dtype=np.float64 if X.dtype == np.float64 else None)
+    largest = float(max(points.max(), -points.min()))
+    if largest > 0:
+        points /= points.dtype.type(largest)
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    return points, float(np.einsum("ij,ij->i", points, points).max())
+
+
+def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
+    """Say whether rounding is small beside the distances to tell apart."""
+    error = 2.0**-23 * size
+    typical = float(np.quantile(squared.max(axis=1), 0.05))
+    # All zero: duplicates are as near as can be, however the others are rounded.
+    return typical == 0 and squared.max() == 0 or error <= MAX_ERROR * typical
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Rows grouped by centroid: ``places`` sorted by list, ``starts`` of each list therein."""
+
+    places: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    centroids: NDArray[np.float32]
+    radii: NDArray[np.float32]
+
+
+def _make_lists(points: NDArray[np.float32], team: Team, rng: np.random.RandomState) -> _Lists:
+    n, d = points.shape
+    n_lists = max(1, min(n // LIST_ROWS, int(MAX_LISTS_ROOT * math.sqrt(n))))
+    training = points[np.sort(rng.permutation(n)[: n_lists * TRAINING_ROWS])]
+    centroids = training[np.sort(rng.permutation(len(training))[:n_lists])]
+    for _ in range(ROUNDS):
+        owner, _ = _assign(training, centroids, team)
+        sums = np.zeros((n_lists, d), dtype=np.float64)
+        members = np.zeros(n_lists, dtype=np.int64)
+        _accumulate(training, owner, sums, members)
+        filled = members > 0
+        centroids[filled] = (sums[filled] / members[filled, None]).astype(np.float32)
+    centroids = centroids[hilbert_order(_two_axes(centroids))]
+    owner, squared = _assign(points, centroids, team)
+    places = np.argsort(owner, kind="stable").astype(np.uint32)
+    sizes = np.bincount(owner, minlength=n_lists)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    radii = np.zeros(n_lists, dtype=np.float32)
+    np.maximum.at(radii, owner, np.sqrt(np.maximum(squared, 0)))
+    return _Lists(places, starts, centroids, radii)
+
+
+def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the two principal coordinates of the centroids."""
+    centred = centroids - centroids.mean(axis=0)
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    axes = vectors[:, ::-1][:, :2].astype(np.float32)
+    flat = np.zeros((len(centroids), 2), dtype=np.float32)
+    flat[:, : axes.shape[1]] = centred @ axes
+    return flat
+
+
+def _augmented(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [c, |c|²] so that one product with [-2x, 1] gives |c|² - 2xc."""
+    norms = np.einsum("ij,ij->i", centroids, centroids)
+    return np.ascontiguousarray(np.column_stack([centroids, norms]), dtype=np.float32)
+
+
+def _assign(
+    points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the nearest centroid of every row, and the squared distance to it."""
+    n, block = len(points), 512
+    owner = np.empty(n, dtype=np.int64)
+    squared = np.empty(n, dtype=np.float32)
+    transposed = np.ascontiguousarray(_augmented(centroids).T)
+
+    def work(first: int, stop: int) -> None:
+        products = np.empty((block, len(centroids)), dtype=np.float32)
+        for tile in range(first, stop):
+            rows = slice(tile * block, min((tile + 1) * block, n))
+            queries = _queries(points[rows])
+            out = products[: len(queries)]
+            np.dot(queries, transposed, out=out)
+            _nearest(out, points[rows], owner[rows], squared[rows])
+
+    team.run(work, -(-n // block))
+    return owner, squared
+
+
+def _queries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    queries = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
+    np.multiply(rows, F(-2), out=queries[:, :-1])
+    queries[:, -1] = 1
+    return queries
+
+
+@kernel
+def _nearest(products: Any, rows: Any, owner: Any, squared: Any) -> None:
+    for i in range(U(len(products))):
+        best, where = FAR, U0
+        for j in range(U(products.shape[1])):
+            if products[i, j] < best:
+                best, where = products[i, j], j
+        norm = F0
+        for j in range(U(rows.shape[1])):
+            norm += rows[i, j] * rows[i, j]
+        owner[i] = where
+        squared[i] = best + norm
+
+
+@kernel
+def _accumulate(rows: Any, owner: Any, sums: Any, members: Any) -> None:
+    for i in range(U(len(rows))):
+        members[U(owner[i])] += 1
+        for j in range(U(rows.shape[1])):
+            sums[U(owner[i]), j] += rows[i, j]
+
+
+def _search(
+    points: NDArray[np.float32], lists: _Lists, k: int, seen: int, team: Team
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Search every list, with the lists near to it until ``seen`` rows were looked at."""
+    n = len(points)
+    wanted = min(n, k + 1 + SLACK)  # the row itself is among them
+    indices = np.empty((n, k), dtype=np.uint32)
+    squared = np.empty((n, k), dtype=np.float32)
+    augmented = _augmented(points)
+    transposed = np.ascontiguousarray(_augmented(lists.centroids).T)
+    sizes = np.diff(lists.starts)
+    longest = int(sizes.max())
+
+    def work(first: int, stop: int) -> None:
+        held = np.empty((longest, 2 * wanted + 64), dtype=np.float32)
+        names = np.empty(held.shape, dtype=np.uint32)
+        fill = np.empty(longest, dtype=np.uint32)
+        limit = np.empty(longest, dtype=np.float32)
+        products = np.empty(longest * longest, dtype=np.float32)
+        for one in range(first, stop):
+            start, end = lists.starts[one], lists.starts[one + 1]
+            m = int(end - start)
+            if m == 0:
+                continue
+            fill[:m], limit[:m] = 0, FAR
+            queries = _queries(points[start:end])
+            centre = lists.centroids[one]
+            apart = np.sqrt(
+                np.maximum(_queries(centre[None]) @ transposed + float(centre @ centre), 0)
+            )[0]
+            nearest = np.argsort(apart, kind="stable")
+            enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
+            reach = F(np.inf)
+            for at, other in enumerate(nearest[:enough]):
+                a, b = lists.starts[other], lists.starts[other + 1]
+                if a == b or apart[other] - lists.radii[one] - lists.radii[other] > reach:
+                    continue
+                out = products[: m * (b - a)].reshape(m, b - a)
+                np.dot(queries, augmented[a:b].T, out=out)
+                _absorb(out, a, held, names, fill, limit, wanted)
+                if at % 8 == 7:
+                    reach = _reach(points[start:end], limit)
+            _finish(points, start, m, held, names, fill, wanted, indices, squared)
+
+    team.run(work, len(sizes))
+    return indices, squared
+
+
+@kernel
+def _absorb(
+    products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
+) -> None:
+    """Add to each row's candidates what is nearer than its limit; shrink where they overflow."""
+    n, capacity = U(products.shape[1]), U(held.shape[1])
+    for i in range(U(len(products))):
+        bar, count = limit[i], U(fill[i])
+        for block in range(U0, n, U(32)):
+            end = min(block + U(32), n)
+            low = FAR
+            for j in range(block, end):
+                low = min(low, products[i, j])
+            if low >= bar:
+                continue
+            if count + U(32) > capacity:
+                _select(held[i], names[i], count, U(wanted))
+                count = U(wanted)
+                bar = F0
+                bar = held[i, U0]
+                for j in range(U1, count):
+                    bar = max(bar, held[i, j])
+            for j in range(block, end):
+                if products[i, j] < bar:
+                    held[i, count] = products[i, j]
+                    names[i, count] = U(offset) + j
+                    count += U1
+        if bar == FAR and count >= U(2 * wanted):
+            _select(held[i], names[i], count, U(wanted))
+            count = U(wanted)
+            bar = held[i, U0]
+            for j in range(U1, count):
+                bar = max(bar, held[i, j])
+        limit[i], fill[i] = bar, count
+
+
+@kernel
+def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
+    """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
+    low, high = U0, count - U1
+    while low < high:
+        # Median of three as the pivot: runs of equal or ordered values are common here.
+        a, b, c = values[low], values[(low + high) // U(2)], values[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += U1
+            while values[j] > pivot:
+                j -= U1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                names[i], names[j] = names[j], names[i]
+                i += U1
+                if j == U0:
+                    break
+                j -= U1
+        if wanted <= j + U1 and j < high:
+            high = j
+        elif wanted > i:
+            low = i
+        else:
+            return
+
+
+@kernel
+def _reach(rows: Any, limit: Any) -> Any:
+    """Return the largest distance within which a row of the list may still find a neighbour."""
+    most = F0
+    for i in range(U(len(rows))):
+        if limit[i] == FAR:
+            return FAR
+        norm = F0
+        for j in range(U(rows.shape[1])):
+            norm += rows[i, j] * rows[i, j]
+        most = max(most, norm + limit[i])
+    return F(math.sqrt(most)) * F(1.0001)
+
+
+@kernel
+def _finish(
+    points: Any,
+    start: int,
+    m: int,
+    held: Any,
+    names: Any,
+    fill: Any,
+    wanted: int,
+    indices: Any,
+    squared: Any,
+) -> None:
+    """Reduce candidates to the k nearest by distances computed anew, without cancellation."""
+    k = U(indices.shape[1])
+    for q in range(U(m)):
+        i = U(start) + q
+        count = U(fill[q])
+        if count > U(wanted):
+            _select(held[q], names[q], count, U(wanted))
+            count = U(wanted)
+        others = U0
+        for c in range(count):
+            j = U(names[q, c])
+            if j == i:
+                continue
+            total = F0
+            for axis in range(U(points.shape[1])):
+                step = points[i, axis] - points[j, axis]
+                total += step * step
+            held[q, others] = total
+            names[q, others] = j
+            others += U1
+        if others > k:
+            _select(held[q], names[q], others, k)
+        for c in range(k):
+            indices[i, c] = names[q, c]
+            squared[i, c] = held[q, c]
+
+
+def _recall(
+    points: NDArray[np.float32],
+    sample: NDArray[np.int64],
+    indices: NDArray[np.uint32],
+    squared: NDArray[np.float32],
+) -> float:
+    """Return the share of the sampled rows' true neighbours that were found.
+
+    A neighbour counts as found where it is as near as the k-th true one: which of several equally
+    near rows was taken does not matter.
+    """
+    n, k = indices.shape
+    found = 0
+    for row in sample:
+        exact = np.empty(n, dtype=np.float32)
+        _distances(points, int(row), exact)
+        exact[row] = np.inf
+        kth = np.partition(exact, k - 1)[k - 1]
+        found += int((squared[row] <= kth * F(1 + 1e-5)).sum())
+    return min(1.0, found / (k * len(sample)))
+
+
+@kernel
+def _distances(points: Any, row: int, out: Any) -> None:
+    i = U(row)
+    for j in range(U(len(points))):
+        total = F0
+        for axis in range(U(points.shape[1])):
+            step = points[i, axis] - points[j, axis]
+            total += step * step
+        out[j] = total * F1

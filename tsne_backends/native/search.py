@@ -27,10 +27,11 @@ PAIR_WORK = 40
 LIST_ROWS, MAX_LISTS_ROOT = 100, 4
 #: Rounds of k-means, and rows per centroid it learns from.
 ROUNDS, TRAINING_ROWS = 4, 40
-#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees four times more.
+#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice as many.
 FIRST_SEEN = 24
-#: Rows on which the recall is measured, and the share of true neighbours that must be found.
-RECALL_SAMPLE, MIN_RECALL = 256, 0.98
+#: Rows on which the recall is measured, the share of true neighbours that must be found, and from
+#: how many lists the rows are taken.
+RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
 #: Rounding error of the products, relative to the squared size of the data, that is allowed in the
 #: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
 MAX_ERROR = 0.02
@@ -87,26 +88,33 @@ def find_neighbors(X: NDArray[Any], k: int, team: Team, seed: int = 0) -> Neighb
     rng = np.random.RandomState(seed)
     lists = _make_lists(points, team, rng)
     points = points[lists.places]  # a copy; the first is let go
-    work = float(n) ** 2 * (points.shape[1] + PAIR_WORK)
-    attempts = [n] if work <= EXACT_WORK else _attempts(n, k)
-    sample = np.sort(rng.permutation(n)[:RECALL_SAMPLE])
-    for seen in attempts:
-        indices, squared = _search(points, lists, k, seen, team)
-        if not _precise_enough(squared, size):
+    rows = np.arange(len(lists.starts) - 1)
+    if float(n) ** 2 * (points.shape[1] + PAIR_WORK) <= EXACT_WORK:
+        seen, words = n, "inverted lists (exact)"
+    else:
+        # How much must be seen is learnt on a few lists, so that nothing is searched twice.
+        trial = np.sort(rng.permutation(rows)[:TRIAL_LISTS])
+        members = np.concatenate([np.arange(*lists.starts[one : one + 2]) for one in trial])
+        sample = np.sort(rng.permutation(members)[:RECALL_SAMPLE])
+        kth = _kth_distances(points, sample, k, team)
+        for seen in _attempts(n, k):
+            _, squared = _search(points, lists, trial, k, seen, team)
+            recall = float((squared[sample] <= kth[:, None]).mean())
+            if recall >= MIN_RECALL:
+                break
+        else:
             return None
-        if seen == n:
-            return Neighbors(indices, squared, lists.places, "inverted lists (exact)")
-        recall = _recall(points, sample, indices, squared)
-        if recall >= MIN_RECALL:
-            words = f"inverted lists (sampled recall {recall:.3f})"
-            return Neighbors(indices, squared, lists.places, words)
-    return None
+        words = f"inverted lists (sampled recall {recall:.3f})"
+    indices, squared = _search(points, lists, rows, k, seen, team)
+    if not _precise_enough(squared, size):
+        return None
+    return Neighbors(indices, squared, lists.places, words)
 
 
 def _attempts(n: int, k: int) -> list[int]:
     """Return how many rows each attempt looks at; a quarter of all at most."""
     first = max(FIRST_SEEN * k, 512)
-    return [seen for seen in (first, 4 * first) if seen <= n // 4]
+    return [seen for seen in (first, 2 * first, 4 * first, 8 * first) if seen <= n // 4]
 
 
 def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
@@ -228,9 +236,14 @@ def _accumulate(rows: Any, owner: Any, sums: Any, members: Any) -> None:
 
 
 def _search(
-    points: NDArray[np.float32], lists: _Lists, k: int, seen: int, team: Team
+    points: NDArray[np.float32],
+    lists: _Lists,
+    which: NDArray[np.int64],
+    k: int,
+    seen: int,
+    team: Team,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Search every list, with the lists near to it until ``seen`` rows were looked at."""
+    """Search for the rows of some lists, through the lists near to each until ``seen`` rows."""
     n = len(points)
     wanted = min(n, k + 1 + SLACK)  # the row itself is among them
     indices = np.empty((n, k), dtype=np.uint32)
@@ -246,7 +259,7 @@ def _search(
         fill = np.empty(longest, dtype=np.uint32)
         limit = np.empty(longest, dtype=np.float32)
         products = np.empty(longest * longest, dtype=np.float32)
-        for one in range(first, stop):
+        for one in which[first:stop]:
             start, end = lists.starts[one], lists.starts[one + 1]
             m = int(end - start)
             if m == 0:
@@ -271,7 +284,7 @@ def _search(
                     reach = _reach(points[start:end], limit)
             _finish(points, start, m, held, names, fill, wanted, indices, squared)
 
-    team.run(work, len(sizes))
+    team.run(work, len(which))
     return indices, squared
 
 
@@ -393,26 +406,24 @@ def _finish(
             squared[i, c] = held[q, c]
 
 
-def _recall(
-    points: NDArray[np.float32],
-    sample: NDArray[np.int64],
-    indices: NDArray[np.uint32],
-    squared: NDArray[np.float32],
-) -> float:
-    """Return the share of the sampled rows' true neighbours that were found.
+def _kth_distances(
+    points: NDArray[np.float32], sample: NDArray[np.int64], k: int, team: Team
+) -> NDArray[np.float32]:
+    """Return the squared distance of each sampled row's k-th true neighbour, and a rounding more.
 
-    A neighbour counts as found where it is as near as the k-th true one: which of several equally
-    near rows was taken does not matter.
+    What is as near as that counts as found: which of several equally near rows was taken does not
+    matter.
     """
-    n, k = indices.shape
-    found = 0
-    for row in sample:
-        exact = np.empty(n, dtype=np.float32)
-        _distances(points, int(row), exact)
-        exact[row] = np.inf
-        kth = np.partition(exact, k - 1)[k - 1]
-        found += int((squared[row] <= kth * F(1 + 1e-5)).sum())
-    return min(1.0, found / (k * len(sample)))
+    kth = np.empty(len(sample), dtype=np.float32)
+
+    def work(first: int, stop: int) -> None:
+        exact = np.empty(len(points), dtype=np.float32)
+        for at in range(first, stop):
+            _distances(points, int(sample[at]), exact)
+            kth[at] = np.partition(exact, k)[k]  # the row itself is the nearest
+
+    team.run(work, len(sample))
+    return kth * F(1 + 1e-5)
 
 
 @kernel

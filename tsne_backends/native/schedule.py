@@ -1,0 +1,75 @@
+"""How many iterations of what: the phases of the optimisation.
+
+`accelerated` is what ``max_iter="auto"`` means. Higher learning rate and momentum reach in 200
+iterations a lower KL divergence than the plain schedule in 500 — but only from a map that has
+settled: let loose on the one early exaggeration leaves, they throw islands apart, and a shorter or
+hotter early exaggeration loses the arrangement of clusters. So early exaggeration stays as it is, and
+some plain iterations follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Iterations under the same settings.
+
+    Attributes
+    ----------
+    name : str
+    n_iter : int
+    exaggeration : float
+        Factor on the attraction.
+    learning_rate : float
+        In scikit-learn's units.
+    momentum : float
+    fresh : bool
+        Whether velocities and gains start anew.
+    patient : bool
+        Whether lack of progress never ends this stage, as in early exaggeration.
+    """
+
+    name: str
+    n_iter: int
+    exaggeration: float
+    learning_rate: float
+    momentum: float
+    fresh: bool = True
+    patient: bool = False
+
+
+#: Spacing of the grid, in units of the map, and that of the last iterations, where forces are small
+#: and the map takes its final shape. Relative errors of the forces: 2 % and 0.5 %.
+COARSE, FINE, FINE_ITERATIONS = 1 / 2, 1 / 3, 50
+
+#: Iterations of the accelerated schedule: as scikit-learn's early exaggeration, settling, fast.
+SETTLING, FAST = 50, 200
+#: What the fast stage multiplies the learning rate by, and its momentum.
+FAST_RATE, FAST_MOMENTUM = 4.0, 0.9
+
+
+def accelerated(early: Stage, main: Stage) -> Sequence[Stage]:
+    """Return the stages of the fast schedule.
+
+    Parameters
+    ----------
+    early, main : Stage
+        Early exaggeration and the main stage as the plain schedule has them.
+
+    Returns
+    -------
+    sequence of Stage
+    """
+    settle = replace(main, name="settling", n_iter=SETTLING)
+    fast = replace(
+        main,
+        name="main",
+        n_iter=FAST,
+        learning_rate=FAST_RATE * main.learning_rate,
+        momentum=FAST_MOMENTUM,
+        fresh=False,
+    )
+    return early, settle, fast

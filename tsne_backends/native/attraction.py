@@ -122,6 +122,8 @@ def move(
                 shorter = MAX_STEP / F(math.sqrt(length))
                 ux *= shorter
                 uy *= shorter
+            if not ux * ux + uy * uy < F(2) * MAX_STEP * MAX_STEP:
+                ux, uy = F0, F0  # no number: the point stays on the grid, and the norm tells
             gains[i, U0], gains[i, U1] = gx, gy
             update[i, U0], update[i, U1] = ux, uy
             x += ux

@@ -29,13 +29,24 @@ F = np.float32
 F0, F1 = F(0), F(1)
 
 
-def kernel(function: Function) -> Function:
-    """Compile a function for the types it is first called with, and keep the result on disk.
+#: Sums may be reordered into vectors and divisions done by reciprocals: the same on every run and
+#: for every number of threads on one machine, but not on machines with other vector units. NaN and
+#: infinity keep their meaning, because the optimiser has to notice them.
+_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
-    ``fastmath`` lets sums be reordered into vectors: the same on every run and for every number of
-    threads on one machine, but not the same on machines with other vector units.
-    """
+
+def kernel(function: Function) -> Function:
+    """Compile a function for the types it is first called with, and keep the result on disk."""
+    return _compiled(function, _FAST)
+
+
+def finite_kernel(function: Function) -> Function:
+    """Compile a function that is never given NaN or infinity: its minima become vectors, too."""
+    return _compiled(function, True)
+
+
+def _compiled(function: Function, fastmath: Any) -> Function:
     compiled: Function = numba.njit(
-        nogil=True, fastmath=True, cache=True, boundscheck=False, error_model="numpy"
+        nogil=True, fastmath=fastmath, cache=True, boundscheck=False, error_model="numpy"
     )(function)
     return compiled

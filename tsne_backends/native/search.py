@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, F, U, finite_kernel
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.threads import Team
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
 EXACT_WORK = 6e10
+#: Fewer rows than this are always searched exactly.
+SMALLEST_LISTED = 4096
 #: What comparing one pair costs, in multiplications.
 PAIR_WORK = 40
 #: Rows per list aimed at, and lists at most: this × √n, or finding the lists costs more than it saves.
@@ -64,7 +66,9 @@ class Neighbors:
     words: str
 
 
-def find_neighbors(X: NDArray[Any], k: int, team: Team, seed: int = 0) -> Neighbors | None:
+def find_neighbors(
+    X: NDArray[Any], k: int, team: Team, seed: int = 0, exact: bool | None = None
+) -> Neighbors | None:
     """Find the k nearest neighbours of every row of X.
 
     Parameters
@@ -76,6 +80,8 @@ def find_neighbors(X: NDArray[Any], k: int, team: Team, seed: int = 0) -> Neighb
     team : Team
     seed : int, default=0
         Of the sample that centroids are learnt from and recall is measured on.
+    exact : bool or None, default=None
+        Whether to search every list; None does so where it is affordable.
 
     Returns
     -------
@@ -89,7 +95,9 @@ def find_neighbors(X: NDArray[Any], k: int, team: Team, seed: int = 0) -> Neighb
     lists = _make_lists(points, team, rng)
     points = points[lists.places]  # a copy; the first is let go
     rows = np.arange(len(lists.starts) - 1)
-    if float(n) ** 2 * (points.shape[1] + PAIR_WORK) <= EXACT_WORK:
+    if exact is None:
+        exact = float(n) ** 2 * (points.shape[1] + PAIR_WORK) <= EXACT_WORK
+    if exact or n < SMALLEST_LISTED:
         seen, words = n, "inverted lists (exact)"
     else:
         # How much must be seen is learnt on a few lists, so that nothing is searched twice.
@@ -131,9 +139,9 @@ def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
 def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
     """Say whether rounding is small beside the distances to tell apart."""
     error = 2.0**-23 * size
-    typical = float(np.quantile(squared.max(axis=1), 0.05))
-    # All zero: duplicates are as near as can be, however the others are rounded.
-    return typical == 0 and squared.max() == 0 or error <= MAX_ERROR * typical
+    kth = squared.max(axis=1)
+    apart = kth[kth > 0]  # duplicates are as near as can be, however the others are rounded
+    return len(apart) == 0 or error <= MAX_ERROR * float(np.quantile(apart, 0.05))
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ def _queries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return queries
 
 
-@kernel
+@finite_kernel
 def _nearest(products: Any, rows: Any, owner: Any, squared: Any) -> None:
     for i in range(U(len(products))):
         best, where = FAR, U0
@@ -227,7 +235,7 @@ def _nearest(products: Any, rows: Any, owner: Any, squared: Any) -> None:
         squared[i] = best + norm
 
 
-@kernel
+@finite_kernel
 def _accumulate(rows: Any, owner: Any, sums: Any, members: Any) -> None:
     for i in range(U(len(rows))):
         members[U(owner[i])] += 1
@@ -288,7 +296,7 @@ def _search(
     return indices, squared
 
 
-@kernel
+@finite_kernel
 def _absorb(
     products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
 ) -> None:
@@ -324,7 +332,7 @@ def _absorb(
         limit[i], fill[i] = bar, count
 
 
-@kernel
+@finite_kernel
 def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
     """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
     low, high = U0, count - U1
@@ -353,7 +361,7 @@ def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
             return
 
 
-@kernel
+@finite_kernel
 def _reach(rows: Any, limit: Any) -> Any:
     """Return the largest distance within which a row of the list may still find a neighbour."""
     most = F0
@@ -367,7 +375,7 @@ def _reach(rows: Any, limit: Any) -> Any:
     return F(math.sqrt(most)) * F(1.0001)
 
 
-@kernel
+@finite_kernel
 def _finish(
     points: Any,
     start: int,
@@ -426,7 +434,7 @@ def _kth_distances(
     return kth * F(1 + 1e-5)
 
 
-@kernel
+@finite_kernel
 def _distances(points: Any, row: int, out: Any) -> None:
     i = U(row)
     for j in range(U(len(points))):

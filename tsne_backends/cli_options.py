@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
 
 
-
-class _Iterations(click.ParamType):
+class _Iterations(click.ParamType):  # type: ignore[type-arg] # click 8.1 has none
     """A whole number, or the word "auto"."""
 
     name = "integer|auto"

@@ -26,16 +26,16 @@ ATTRACTION_SECONDS = 1.2e-9
 #: Spreading and reading on the grid, per row; FFT, per transformed value and its logarithm.
 ROW_SECONDS, VALUE_SECONDS = 6e-8, 4.4e-10
 #: Nodes of the grid per unit of the map.
-NODES_PER_UNIT = 2.0
+NODES_PER_UNIT = 2.5
 #: Summing over all pairs instead, per pair.
-EXACT_PAIR_SECONDS = 4.5e-10
+EXACT_PAIR_SECONDS = 2.4e-10
 #: Fixed cost of one iteration.
 ITERATION_CALL_SECONDS = 2e-4
 #: Iterations of ``max_iter="auto"``: early exaggeration, settling, fast.
 AUTO_ITERATIONS = 500
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
-#: (three quarters in both directions: 6.5). Bytes per row beside: positions and state of the optimiser.
+#: (three quarters in both directions: 6.5). Bytes per row beside: positions and the optimiser.
 NEIGHBOUR_BYTES, ROW_BYTES = 14.5, 120
 #: Bytes per node of the grid: charges, potentials, transforms twice as long each way.
 NODE_BYTES = 40

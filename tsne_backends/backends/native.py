@@ -172,7 +172,7 @@ def _has_own_search(problem: Problem) -> bool:
 def _neighbors(
     problem: Problem, X: Any, search: str, run: Run
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str]:
-    """Return neighbours, squared distances in some unit, the row of X of each of them, and words."""
+    """Return neighbours, squared distances in some unit, the rows of X they are of, and words."""
     if _has_own_search(problem):
         find = run.memory.cache(_own_search, ignore=["n_threads"])
         found = find(
@@ -253,7 +253,5 @@ class _Watch:
         positions[self._places] = state.positions
         if self._run.report(state.iteration, state.kl_divergence, positions):
             return STOP
-        finished = self._check.finished(
-            state.in_stage, state.kl_divergence, state.gradient_norm
-        )
+        finished = self._check.finished(state.in_stage, state.kl_divergence, state.gradient_norm)
         return NEXT_STAGE if finished else GO_ON

@@ -2,8 +2,8 @@
 
 Memory is what limits the number of rows, so the full symmetric matrix is never built. Each directed
 neighbour holds its symmetric affinity, with a minus sign where only one of the two rows counts the
-other as a neighbour: that is enough for the KL divergence of *all* affinities, and the sparse matrix
-for the forces, without the smallest affinities, can be laid out anew in any order of the rows.
+other as a neighbour: that is enough for the KL divergence of *all* affinities, and the sparse
+matrix for the forces, without the smallest affinities, can be laid out anew in any order.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def _calibrate(first: int, stop: int, squared: Any, target: Any, out: Any) -> No
             else:
                 high = log_beta
             slope = beta * beta * max(0.0, s2 / s0 - expected * expected)
-            log_beta += max(-4.0, min(4.0, excess / slope)) if slope > 1e-12 else math.copysign(
-                4.0, excess
+            log_beta += (
+                max(-4.0, min(4.0, excess / slope)) if slope > 1e-12 else math.copysign(4.0, excess)
             )
             if not low < log_beta < high:
                 log_beta = 0.5 * (low + high)
@@ -192,7 +192,7 @@ def _histogram(signed: Any, mass: Any, number: Any) -> None:
         for c in range(U(signed.shape[1])):
             p = abs(signed[i, c])
             times = 1 if signed[i, c] > F0 else 2
-            at = U0
+            at: Any = U0  # entries of no weight
             if p > F(LOWEST):
                 at = min(U((math.log(p) - offset) * per_bin), U(BINS - 1))
             mass[at] += times * p

@@ -17,7 +17,9 @@ REPORTS = 5
 
 
 @kernel
-def attract(first: int, stop: int, tile: int, Y: Any, starts: Any, columns: Any, values: Any, out: Any) -> None:
+def attract(
+    first: int, stop: int, tile: int, Y: Any, starts: Any, columns: Any, values: Any, out: Any
+) -> None:
     """Write Σ_j p_ij k (y_i - y_j) of every point to ``out``.
 
     Parameters
@@ -137,7 +139,9 @@ def move(
 
 
 @kernel
-def log_distances(first: int, stop: int, tile: int, Y: Any, indices: Any, signed: Any, sums: Any) -> None:
+def log_distances(
+    first: int, stop: int, tile: int, Y: Any, indices: Any, signed: Any, sums: Any
+) -> None:
     """Sum p log(1 + |y_i - y_j|²) over all ordered pairs of neighbours, tile by tile.
 
     Parameters

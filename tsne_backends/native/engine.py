@@ -14,7 +14,7 @@ from tsne_backends.native.exact import ExactRepulsion, is_quicker
 from tsne_backends.native.jit import F
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
-from tsne_backends.native.schedule import COARSE, FINE, FINE_ITERATIONS, Stage
+from tsne_backends.native.schedule import FINE, FINE_ITERATIONS, Stage
 from tsne_backends.native.threads import Team
 
 #: Iterations between two reports.
@@ -23,8 +23,8 @@ REPORT_EVERY = 50
 #: they move little beside one another.
 SORT_AT = (0, 50, 100, 200, 300)
 
-#: Up to this many rows the last Z is summed over all pairs, in less than a tenth of a second; on the
-#: grid log Z is about 0.0002 too low.
+#: Up to this many rows the last Z is summed over all pairs, in less than a tenth of a second; on
+#: the grid log Z is about 0.0002 too low.
 EXACT_Z_ROWS = 10_000
 
 #: Called before every iteration with its number, from 1 over all stages.
@@ -157,7 +157,7 @@ class Engine:
                 if done in SORT_AT:
                     self._sort()
                 step(done + 1)
-                h = FINE if done >= last - FINE_ITERATIONS else COARSE
+                h = FINE if done >= last - FINE_ITERATIONS else stage.spacing
                 if done % REPORT_EVERY == 0 or in_stage == 1:
                     self._choose(h)
                 self._iterate(stage, h)
@@ -200,7 +200,7 @@ class Engine:
 
     def _state(self, done: int, in_stage: int, stage: Stage) -> State:
         norm = float(np.sqrt(self._reports[:, 4].sum()))
-        kl = self.kl_divergence(COARSE)
+        kl = self.kl_divergence(stage.spacing)
         return State(done, in_stage, stage, kl, norm, self.positions())
 
     def _sort(self) -> None:

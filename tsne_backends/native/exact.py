@@ -17,7 +17,7 @@ TILE_ROWS = 64
 #: What one pair, one transformed value and its logarithm, one point on a grid, and the calls of one
 #: grid cost, in seconds of one core (Zen 4). They only decide which way is taken, and never depend
 #: on the machine: a seed must repeat.
-PAIR_SECONDS, VALUE_SECONDS, POINT_SECONDS, GRID_SECONDS = 4.5e-10, 4.4e-10, 6e-8, 1e-4
+PAIR_SECONDS, VALUE_SECONDS, POINT_SECONDS, GRID_SECONDS = 2.3e-10, 4.4e-10, 6e-8, 1e-4
 
 
 def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:
@@ -77,7 +77,7 @@ class ExactRepulsion:
 def _repel(first: int, stop: int, x: Any, y: Any, out: Any, sums: Any) -> None:
     n = U(len(x))
     for t in range(U(first), U(stop)):
-        total = 0.0
+        total: Any = 0.0
         for i in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), n)):
             dx, dy, z = F0, F0, F0
             for j in range(n):

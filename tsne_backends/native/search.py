@@ -1,9 +1,9 @@
 """Nearest neighbours in Euclidean space: inverted lists searched by blocks of matrix products.
 
-Rows are grouped into lists around centroids, and a list's rows are searched together: product of the
-list with each of the lists nearest to it, in that order, until enough rows were seen. What no list
-left can improve is skipped, by the triangle inequality. Searching *every* list is exact, and since
-near lists come first, thresholds are tight early and most pairs cost one comparison.
+A list's rows are searched together: product of the list with each of the lists nearest to it, in
+that order, until enough rows were seen. Lists that cannot improve any row are skipped, by the
+triangle inequality. Searching *every* list is exact, and since near lists come first, thresholds
+are tight early and most pairs cost one comparison.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.jit import F0, F1, U0, U1, F, U, finite_kernel
-from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.lists import FAR, Lists, augmented, make_lists, queries_of
 from tsne_backends.native.threads import Team
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
@@ -25,11 +25,7 @@ EXACT_WORK = 6e10
 SMALLEST_LISTED = 4096
 #: What comparing one pair costs, in multiplications.
 PAIR_WORK = 40
-#: Rows per list aimed at, and lists at most: this × √n, or finding the lists costs more than it saves.
-LIST_ROWS, MAX_LISTS_ROOT = 100, 4
-#: Rounds of k-means, and rows per centroid it learns from.
-ROUNDS, TRAINING_ROWS = 4, 40
-#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice as many.
+#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice that.
 FIRST_SEEN = 24
 #: Rows on which the recall is measured, the share of true neighbours that must be found, and from
 #: how many lists the rows are taken.
@@ -39,8 +35,6 @@ RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
 MAX_ERROR = 0.02
 #: Candidates kept beyond those wanted, because products of single precision misplace near ties.
 SLACK = 4
-
-FAR = F(3.0e38)
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def find_neighbors(
     n = len(X)
     points, size = _scaled(X)
     rng = np.random.RandomState(seed)
-    lists = _make_lists(points, team, rng)
+    lists = make_lists(points, team, rng)
     points = points[lists.places]  # a copy; the first is let go
     rows = np.arange(len(lists.starts) - 1)
     if exact is None:
@@ -144,108 +138,9 @@ def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
     return len(apart) == 0 or error <= MAX_ERROR * float(np.quantile(apart, 0.05))
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """Rows grouped by centroid: ``places`` sorted by list, ``starts`` of each list therein."""
-
-    places: NDArray[np.uint32]
-    starts: NDArray[np.int64]
-    centroids: NDArray[np.float32]
-    radii: NDArray[np.float32]
-
-
-def _make_lists(points: NDArray[np.float32], team: Team, rng: np.random.RandomState) -> _Lists:
-    n, d = points.shape
-    n_lists = max(1, min(n // LIST_ROWS, int(MAX_LISTS_ROOT * math.sqrt(n))))
-    training = points[np.sort(rng.permutation(n)[: n_lists * TRAINING_ROWS])]
-    centroids = training[np.sort(rng.permutation(len(training))[:n_lists])]
-    for _ in range(ROUNDS):
-        owner, _ = _assign(training, centroids, team)
-        sums = np.zeros((n_lists, d), dtype=np.float64)
-        members = np.zeros(n_lists, dtype=np.int64)
-        _accumulate(training, owner, sums, members)
-        filled = members > 0
-        centroids[filled] = (sums[filled] / members[filled, None]).astype(np.float32)
-    centroids = centroids[hilbert_order(_two_axes(centroids))]
-    owner, squared = _assign(points, centroids, team)
-    places = np.argsort(owner, kind="stable").astype(np.uint32)
-    sizes = np.bincount(owner, minlength=n_lists)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    radii = np.zeros(n_lists, dtype=np.float32)
-    np.maximum.at(radii, owner, np.sqrt(np.maximum(squared, 0)))
-    return _Lists(places, starts, centroids, radii)
-
-
-def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the two principal coordinates of the centroids."""
-    centred = centroids - centroids.mean(axis=0)
-    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    axes = vectors[:, ::-1][:, :2].astype(np.float32)
-    flat = np.zeros((len(centroids), 2), dtype=np.float32)
-    flat[:, : axes.shape[1]] = centred @ axes
-    return flat
-
-
-def _augmented(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [c, |c|²] so that one product with [-2x, 1] gives |c|² - 2xc."""
-    norms = np.einsum("ij,ij->i", centroids, centroids)
-    return np.ascontiguousarray(np.column_stack([centroids, norms]), dtype=np.float32)
-
-
-def _assign(
-    points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nearest centroid of every row, and the squared distance to it."""
-    n, block = len(points), 512
-    owner = np.empty(n, dtype=np.int64)
-    squared = np.empty(n, dtype=np.float32)
-    transposed = np.ascontiguousarray(_augmented(centroids).T)
-
-    def work(first: int, stop: int) -> None:
-        products = np.empty((block, len(centroids)), dtype=np.float32)
-        for tile in range(first, stop):
-            rows = slice(tile * block, min((tile + 1) * block, n))
-            queries = _queries(points[rows])
-            out = products[: len(queries)]
-            np.dot(queries, transposed, out=out)
-            _nearest(out, points[rows], owner[rows], squared[rows])
-
-    team.run(work, -(-n // block))
-    return owner, squared
-
-
-def _queries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    queries = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
-    np.multiply(rows, F(-2), out=queries[:, :-1])
-    queries[:, -1] = 1
-    return queries
-
-
-@finite_kernel
-def _nearest(products: Any, rows: Any, owner: Any, squared: Any) -> None:
-    for i in range(U(len(products))):
-        best, where = FAR, U0
-        for j in range(U(products.shape[1])):
-            if products[i, j] < best:
-                best, where = products[i, j], j
-        norm = F0
-        for j in range(U(rows.shape[1])):
-            norm += rows[i, j] * rows[i, j]
-        owner[i] = where
-        squared[i] = best + norm
-
-
-@finite_kernel
-def _accumulate(rows: Any, owner: Any, sums: Any, members: Any) -> None:
-    for i in range(U(len(rows))):
-        members[U(owner[i])] += 1
-        for j in range(U(rows.shape[1])):
-            sums[U(owner[i]), j] += rows[i, j]
-
-
 def _search(
     points: NDArray[np.float32],
-    lists: _Lists,
+    lists: Lists,
     which: NDArray[np.int64],
     k: int,
     seen: int,
@@ -256,8 +151,8 @@ def _search(
     wanted = min(n, k + 1 + SLACK)  # the row itself is among them
     indices = np.empty((n, k), dtype=np.uint32)
     squared = np.empty((n, k), dtype=np.float32)
-    augmented = _augmented(points)
-    transposed = np.ascontiguousarray(_augmented(lists.centroids).T)
+    columns = augmented(points)
+    transposed = np.ascontiguousarray(augmented(lists.centroids).T)
     sizes = np.diff(lists.starts)
     longest = int(sizes.max())
 
@@ -273,10 +168,10 @@ def _search(
             if m == 0:
                 continue
             fill[:m], limit[:m] = 0, FAR
-            queries = _queries(points[start:end])
+            queries = queries_of(points[start:end])
             centre = lists.centroids[one]
             apart = np.sqrt(
-                np.maximum(_queries(centre[None]) @ transposed + float(centre @ centre), 0)
+                np.maximum(queries_of(centre[None]) @ transposed + float(centre @ centre), 0)
             )[0]
             nearest = np.argsort(apart, kind="stable")
             enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
@@ -286,7 +181,7 @@ def _search(
                 if a == b or apart[other] - lists.radii[one] - lists.radii[other] > reach:
                     continue
                 out = products[: m * (b - a)].reshape(m, b - a)
-                np.dot(queries, augmented[a:b].T, out=out)
+                np.dot(queries, columns[a:b].T, out=out)
                 _absorb(out, a, held, names, fill, limit, wanted)
                 if at % 8 == 7:
                     reach = _reach(points[start:end], limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 #: A kernel every run needs; where the disk has it compiled, it has the others.
@@ -43,6 +44,7 @@ def _cache_folders(here: Path) -> list[tuple[Path, str]]:
     return [(here / "__pycache__", ""), (Path(platformdirs.user_cache_dir("numba")), "*/")]
 
 
+@cache
 def warm_up() -> None:
     """Compile every kernel, or load it from disk, by runs of every kind on few points."""
     import numpy as np
@@ -50,14 +52,14 @@ def warm_up() -> None:
     from tsne_backends.native.affinities import make_affinities
     from tsne_backends.native.engine import GO_ON, Engine
     from tsne_backends.native.schedule import Stage
-    from tsne_backends.native.search import find_neighbors
+    from tsne_backends.native.search import _kth_distances, find_neighbors
     from tsne_backends.native.threads import Team
 
-    X = np.random.RandomState(0).standard_normal((5_000, 3)).astype(np.float32)
+    X = np.random.RandomState(0).standard_normal((300, 3)).astype(np.float32)
     with Team(1) as team:
-        for exact in (True, False):
-            neighbors = find_neighbors(X, 6, team, exact=exact)
-            assert neighbors is not None
+        neighbors = find_neighbors(X, 6, team)
+        assert neighbors is not None
+        _kth_distances(X, np.arange(2), 6, team)
         affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
         for exact in (True, False):
             engine = Engine(affinities, X[:, :2], team, exact)

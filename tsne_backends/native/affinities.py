@@ -166,7 +166,7 @@ def _symmetrise(
             for c in range(k):
                 j = U(indices[i, c])
                 name = np.uint32(i)
-                back = k
+                back: Any = k
                 for e in range(k):
                     if indices[j, e] == name:
                         back = e

@@ -124,8 +124,9 @@ def move(
                 shorter = MAX_STEP / F(math.sqrt(length))
                 ux *= shorter
                 uy *= shorter
-            if not ux * ux + uy * uy < F(2) * MAX_STEP * MAX_STEP:
-                ux, uy = F0, F0  # no number: the point stays on the grid, and the norm tells
+            if not length < F(1e30):  # no number, or soon none: the point stays, the norm tells
+                ux, uy = F0, F0
+                norm = math.inf
             gains[i, U0], gains[i, U1] = gx, gy
             update[i, U0], update[i, U1] = ux, uy
             x += ux

@@ -27,6 +27,10 @@ SORT_AT = (0, 50, 100, 200, 300)
 #: the grid log Z is about 0.0002 too low.
 EXACT_Z_ROWS = 10_000
 
+#: Up to this many points, pairs are summed even where the grid was asked for: single precision
+#: could not tell the potential of few far points from nothing.
+FEWEST_ON_GRID = 128
+
 #: Called before every iteration with its number, from 1 over all stages.
 Step = Callable[[int], object]
 
@@ -112,7 +116,8 @@ class Engine:
         self._exact = exact
         self._order = np.arange(n)
         self._Y = np.zeros((n, 2), dtype=np.float32)
-        self._Y[:, : self._components] = positions
+        with np.errstate(over="ignore"):  # noticed below
+            self._Y[:, : self._components] = positions
         self._moved = np.empty_like(self._Y)
         self._repulsion = np.empty_like(self._Y)
         self._update = np.zeros_like(self._Y)
@@ -214,9 +219,10 @@ class Engine:
 
     def _choose(self, h: float) -> None:
         n = len(self._Y)
-        self._use_pairs = (
-            is_quicker(n, self._high - self._low, h) if self._exact is None else self._exact
-        )
+        exact = self._exact
+        if exact is None or n <= FEWEST_ON_GRID:
+            exact = is_quicker(n, self._high - self._low, h)
+        self._use_pairs = exact
         if self._use_pairs and self._pairs is None:
             self._pairs = ExactRepulsion(n, self._team)
 

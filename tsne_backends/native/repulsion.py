@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.grid import Grid, make_grid, own_force
+from tsne_backends.native.grid import Grid, make_grid, own_terms
 from tsne_backends.native.jit import F
 from tsne_backends.native.spreading import (
     STRIPE_ROWS,
@@ -24,6 +24,8 @@ from tsne_backends.native.threads import Team
 
 #: Points in one tile, and most tiles: the counts per tile and stripe must stay small.
 TILE_POINTS, MAX_TILES = 1024, 256
+#: Least Z per point: beyond, points are so far apart that single precision cannot tell.
+LEAST_PAIR = 1e-6
 #: Values in one chunk of a transform; fixed, because libraries round by how many lines they get.
 CHUNK_VALUES = 32_768
 
@@ -111,13 +113,12 @@ class GridRepulsion:
             out,
             self._potential,
         )
-        # Each point's own charge is in its potential: k(0) = 1.
-        return float(self._potential.sum()) - len(Y)
+        return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
 
     def _adopt(self, grid: Grid) -> None:
         self.grid = grid
         self.grids_made += 1
-        self._own = own_force(grid)
+        self._own = own_terms(grid)
         rows, columns = grid.shape
         n_stripes = -(-rows // STRIPE_ROWS)
         self._counts = np.empty((self._n_tiles, n_stripes), dtype=np.uint32)

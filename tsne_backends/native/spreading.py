@@ -167,9 +167,10 @@ def read(
                 phi += w * inner
                 dx += d * inner
                 dy += w * (d0 * p0 + d1 * p1 + d2 * p2 + d3 * p3)
-            # Less the force of the point's own charge, an odd wave along each cell.
+            # Less what the point's own charge does to it; see `grid.own_terms`.
             p, q = f * (F1 - f), g * (F1 - g)
             out[i, U0] = dx * half_inverse - (own[U0] + own[U1] * q) * p * (F1 - f - f)
             out[i, U1] = dy * half_inverse - (own[U0] + own[U1] * p) * q * (F1 - g - g)
-            total += phi
+            mine = own[U2] + own[U3] * (p + q) + own[U(4)] * p * q + own[U(5)] * (p * p + q * q)
+            total += phi - mine
         potential[t] = total

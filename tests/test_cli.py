@@ -330,7 +330,7 @@ def test_demo(tmp_path):
     assert np.load("here/demo.npy").shape == (200, 2)
     assert Path("here/demo.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(os.listdir("here")) == ["demo.npy", "demo.png"]
-    for word in ("opentsne", "this CPU", "KL divergence", " s", "demo.npy", "demo.png"):
+    for word in ("native", "this CPU", "KL divergence", " s", "demo.npy", "demo.png"):
         assert word in result.output
 
 

@@ -139,7 +139,7 @@ def test_metrics_follow_the_neighbours_graph(metric):
     parameters = {"metric": metric, "init": "random", "max_iter": 500}
     ours = native(**parameters).fit(data)
     theirs = ServerlessTSNE(backend="opentsne", random_state=0, **parameters).fit(data)
-    assert ours.kl_divergence_ == pytest.approx(theirs.kl_divergence_, rel=0.03)
+    assert ours.kl_divergence_ == pytest.approx(theirs.kl_divergence_, rel=0.06)
 
 
 def test_cosine_by_our_search_and_by_the_kept_one():

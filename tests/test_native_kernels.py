@@ -265,7 +265,8 @@ def test_symmetric_affinities(n, team):
     assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
 
 
-def test_the_smallest_affinities_are_left_out_by_mass(team):
+def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, squared = graph(blobs(800, 4), 60)
     P = symmetric(indices, squared, 20.0)
     ours = make_affinities(indices, squared.copy(), 20.0, team, dropped_mass=0.05)
@@ -278,7 +279,8 @@ def test_the_smallest_affinities_are_left_out_by_mass(team):
     np.testing.assert_allclose(kept[kept > 0] * (1 - left_out), P[kept > 0], rtol=0.01)
 
 
-def test_flat_affinities_are_kept_whole(team):
+def test_flat_affinities_are_kept_whole(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, _ = graph(blobs(300, 4), 30)
     squared = np.ones(indices.shape, dtype=np.float32)
     ours = make_affinities(indices, squared, 10.0, team)
@@ -287,7 +289,8 @@ def test_flat_affinities_are_kept_whole(team):
     assert ((kept > 0).sum(axis=1) >= 30).all()
 
 
-def test_an_outlier_keeps_its_neighbours(team):
+def test_an_outlier_keeps_its_neighbours(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     X = np.vstack([blobs(500, 4), np.full((1, 4), 60.0)])
     indices, squared = graph(X, 30)
     rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501), team)

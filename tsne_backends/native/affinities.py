@@ -27,6 +27,8 @@ MAX_STEPS = 100
 #: Share of the affinities' sum that is left out of the forces, smallest first, and the least share
 #: of entries this must save: where affinities are flat, it would save little and cost neighbours.
 DROPPED_MASS, MIN_SAVING = 0.05, 0.15
+#: Fewer rows than this keep all affinities: repulsion is then the dearer part anyway.
+FEWEST_DROPPED = 2_000
 #: An entry this large beside the largest of its row or column stays, so that no row loses its
 #: neighbours.
 KEPT_OF_LARGEST = 0.5
@@ -91,6 +93,8 @@ def make_affinities(
     terms = np.zeros(n_tiles, dtype=np.float64)
     team.run(_symmetrise, n_tiles, indices, conditional, squared, terms)
     signed = squared
+    if n < FEWEST_DROPPED:
+        dropped_mass = 0.0
     _histogram(signed, mass, number)
     return Affinities(indices, signed, float(terms.sum()), _threshold(mass, number, dropped_mass))
 

@@ -152,7 +152,7 @@ def kernel_transform(shape: tuple[int, int], h: float) -> NDArray[np.float32]:
     quadrant = dctn(quadrant, type=1, overwrite_x=True)
     for axis, side in enumerate(shape):
         # Samples of the cubic B-spline at the nodes are (1/6, 2/3, 1/6).
-        weights = (2.0 + np.cos(np.pi * np.arange(side + 1) / side)) / 3.0
+        weights: NDArray[np.float64] = (2.0 + np.cos(np.pi * np.arange(side + 1) / side)) / 3.0
         quadrant /= np.expand_dims(weights**2, 1 - axis)
     return np.concatenate([quadrant, quadrant[-2:0:-1]]).astype(np.float32)
 
@@ -200,10 +200,8 @@ def own_terms(grid: Grid) -> NDArray[np.float32]:
 
 def _fitted(basis: list[NDArray[np.float64]], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the coefficients of the basis that fit the values best."""
-    fitted: NDArray[np.float64] = np.linalg.lstsq(
-        np.stack(basis, axis=1), values.ravel(), rcond=None
-    )[0]
-    return fitted
+    fitted = np.linalg.lstsq(np.stack(basis, axis=1), values.ravel(), rcond=None)[0]
+    return np.asarray(fitted, dtype=np.float64)
 
 
 def _weights(f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,9 +13,10 @@ def load(name: str, n: int, seed: int = 0) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    name : {"digits", "patches48", "patches192", "patches768", "mixture10", "noise20", "swissroll", \
-            "farblobs", "heavytails"}
-        Handwritten digits (at most 1,797 rows); all overlapping square patches of a photograph that
+    name : str
+        One of ``"digits"``, ``"patches48"``, ``"patches192"``, ``"patches768"``, ``"mixture10"``,
+        ``"noise20"``, ``"swissroll"``, ``"farblobs"`` and ``"heavytails"``, in this order:
+        handwritten digits (at most 1,797 rows); all overlapping square patches of a photograph that
         scikit-learn ships, in 48 to 768 dimensions; 30 Gaussian clusters in 10 dimensions, as scVI
         gives them; Gaussian noise in 20; a swiss roll; two blobs of 10 dimensions a hundred of
         their widths apart; one cluster of 10 dimensions with Student's t of 2 degrees of freedom.

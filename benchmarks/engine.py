@@ -30,7 +30,11 @@ GROUPS = 40
 #: Rows beyond which engines without a fast gradient, or without a fast search, are left out.
 MOST_ROWS = {"scikit-learn": 10_000, "scikit-learn-intelex": 10_000}
 #: Packages of peers that need not be there.
-PACKAGES = {"scikit-learn-intelex": "sklearnex", "manifolds-rs": "manifolds_rs"}
+PACKAGES = {
+    "scikit-learn-intelex": "sklearnex",
+    "manifolds-rs": "manifolds_rs",
+    "manifolds-rs-fft": "manifolds_rs",
+}
 
 DATA = (
     "digits",
@@ -80,11 +84,11 @@ def _intelex(X: NDArray[Any], seed: int) -> tuple[NDArray[Any], dict[str, Any]]:
     return tsne.fit_transform(X), {"iterations": 1000}
 
 
-def _manifolds(X: NDArray[Any], seed: int) -> tuple[NDArray[Any], dict[str, Any]]:
-    import manifolds_rs
+def _manifolds(X: NDArray[Any], seed: int, approx: str) -> tuple[NDArray[Any], dict[str, Any]]:
+    from manifolds_rs import TSNE
 
-    Y = manifolds_rs.tsne(X, n_dim=2, perplexity=_perplexity(X), seed=seed)
-    return np.asarray(Y), {}
+    tsne = TSNE(perplexity=_perplexity(X), approx=approx, seed=seed)
+    return np.asarray(tsne.fit_transform(X)), {"iterations": 1000}
 
 
 #: The harness calls these with the seed of the job.
@@ -95,7 +99,8 @@ SEEDED = {
     "openTSNE": _opentsne,
     "scikit-learn": _sklearn,
     "scikit-learn-intelex": _intelex,
-    "manifolds-rs": _manifolds,
+    "manifolds-rs": lambda X, seed: _manifolds(X, seed, "barnes_hut"),
+    "manifolds-rs-fft": lambda X, seed: _manifolds(X, seed, "fft_3k"),
 }
 
 

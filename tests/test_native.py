@@ -314,6 +314,34 @@ def test_compilation_is_seen_and_counted(tmp_path):
     assert done.stdout.split() == ["False", "False"]
 
 
+def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
+    from tsne_backends.native import jit
+
+    compile_kernel, asked = jit.numba.njit, []
+
+    def njit(cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_kernel(**options)
+
+    monkeypatch.setattr(jit.numba, "njit", njit)
+
+    def double(x):
+        return x + x
+
+    assert jit.kernel(double)(3) == 6
+    assert asked == [True, False]
+
+
+def test_the_plan_shows_the_schedule_that_runs():
+    plan = native(max_iter="auto").plan(shape=(5000, 10))
+    assert [phase.name for phase in plan.phases] == ["early exaggeration", "settling", "main"]
+    assert sum(phase.n_iter for phase in plan.phases) == 500
+    other = ServerlessTSNE(backend="opentsne", max_iter="auto").plan(shape=(5000, 10))
+    assert sum(phase.n_iter for phase in other.phases) == 1000
+
+
 def test_an_uncompiled_engine_takes_longer(monkeypatch):
     problem = Problem(2000, 10)
     warm = NativeBackend().estimate(problem, Machine()).total

@@ -346,7 +346,7 @@ class ServerlessTSNE(
         logger.info(plan.sentence())
 
         protocol, context = protocol_callback(self, X, problem)
-        display = choose_display(self.verbose, problem.iterations)
+        display = choose_display(self.verbose, sum(phase.n_iter for phase in plan.phases))
         run = Run([*callbacks, *protocol], display, memory, initial, settings.max_cost)
         try:
             way, embedding = run_first_that_starts(

@@ -20,7 +20,7 @@ from tsne_backends.errors import EmbeddingError
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import Machine
 from tsne_backends.neighbors import neighbors_graph, searches_for
-from tsne_backends.problem import Problem
+from tsne_backends.problem import Phase, Problem
 from tsne_backends.run import Run
 from tsne_backends.stopping import ProgressCheck
 
@@ -114,6 +114,13 @@ class NativeBackend(Backend):
             optimise=cost_native.optimise_seconds(problem, machine),
             start=start / machine.speeds.core,
             memory_bytes=cost_native.peak_bytes(problem),
+        )
+
+    def schedule(self, problem: Problem) -> tuple[Phase, ...]:
+        """Return the problem's phases, or the fast schedule for ``max_iter="auto"``."""
+        return tuple(
+            Phase(stage.name, stage.n_iter, stage.exaggeration, stage.learning_rate, stage.momentum)
+            for stage in _stages(problem)
         )
 
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:

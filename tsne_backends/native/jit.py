@@ -47,7 +47,9 @@ def finite_kernel(function: Function) -> Function:
 
 
 def _compiled(function: Function, fastmath: Any) -> Function:
-    compiled: Function = numba.njit(
-        nogil=True, fastmath=fastmath, cache=True, boundscheck=False, error_model="numpy"
-    )(function)
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    try:
+        compiled: Function = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this folder nor the user's can be written to
+        compiled = numba.njit(**options)(function)
     return compiled

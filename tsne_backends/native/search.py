@@ -122,7 +122,9 @@ def _attempts(n: int, k: int) -> list[int]:
 def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Return X about its mean with its largest entry at 1, and the largest squared row."""
     middle = X.mean(axis=0, dtype=np.float64)
-    points = np.subtract(X, middle, dtype=np.float64 if X.dtype == np.float64 else None)
+    points = X - middle.astype(
+        X.dtype
+    )  # in single precision if X is: its resolution is lost anyway
     largest = float(max(points.max(), -points.min()))
     if largest > 0:
         points /= points.dtype.type(largest)

@@ -1,4 +1,4 @@
-"""Our tuned `opentsne` backend against raw openTSNE and scikit-learn's TSNE on CPU: seconds, memory, quality.
+"""Our tuned `opentsne` backend against raw openTSNE and scikit-learn's TSNE: seconds, quality.
 
 Run ``python -m benchmarks.cpu``; ``--quick`` ends in about a minute.
 """

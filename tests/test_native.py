@@ -233,6 +233,14 @@ def test_the_fast_stage_comes_after_settling():
     assert not fast.fresh  # it goes on with the velocities of settling
 
 
+def test_a_given_learning_rate_is_used_as_given_in_every_stage():
+    schedule = NativeBackend().schedule
+    problem = Problem(5000, 10, max_iter="auto", learning_rate=123.0)
+    assert {phase.learning_rate for phase in schedule(problem)} == {123.0}
+    automatic = schedule(replace(problem, learning_rate="auto"))
+    assert automatic[-1].learning_rate == 4 * automatic[-2].learning_rate
+
+
 def small_engine(team, n=200):
     X = mixture(n)
     found = find_neighbors(X, 30, team)

@@ -305,3 +305,8 @@ def test_a_bomb_is_not_inflated(service, X):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6
+
+
+def test_automatic_iterations_travel_as_a_number():
+    assert parameters_of(Problem(100, 5, max_iter="auto"))["max_iter"] == 1000
+    assert parameters_of(Problem(100, 5, max_iter=400))["max_iter"] == 400

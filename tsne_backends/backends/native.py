@@ -236,7 +236,10 @@ def _stages(problem: Problem) -> Any:
         )
         for phase in problem.phases
     ]
-    return accelerated(*stages) if problem.max_iter == "auto" else stages
+    if problem.max_iter != "auto":
+        return stages
+    given = not isinstance(problem.learning_rate, str)  # and is then used as given
+    return accelerated(*stages, 1.0) if given else accelerated(*stages)
 
 
 class _Watch:

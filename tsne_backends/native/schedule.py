@@ -54,17 +54,19 @@ class Stage:
 
 #: Iterations of the accelerated schedule: as scikit-learn's early exaggeration, settling, fast.
 SETTLING, FAST = 50, 200
-#: What the fast stage multiplies the learning rate by, and its momentum.
+#: What the fast stage multiplies an automatic learning rate by, and its momentum.
 FAST_RATE, FAST_MOMENTUM = 4.0, 0.9
 
 
-def accelerated(early: Stage, main: Stage) -> Sequence[Stage]:
+def accelerated(early: Stage, main: Stage, rate_factor: float = FAST_RATE) -> Sequence[Stage]:
     """Return the stages of the fast schedule.
 
     Parameters
     ----------
     early, main : Stage
         Early exaggeration and the main stage as the plain schedule has them.
+    rate_factor : float, default=4.0
+        What the fast stage multiplies the learning rate by; 1 where the user has set the rate.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def accelerated(early: Stage, main: Stage) -> Sequence[Stage]:
         main,
         name="main",
         n_iter=FAST,
-        learning_rate=FAST_RATE * main.learning_rate,
+        learning_rate=rate_factor * main.learning_rate,
         momentum=FAST_MOMENTUM,
         fresh=False,
     )

@@ -239,7 +239,8 @@ def _stages(problem: Problem) -> Any:
     if problem.max_iter != "auto":
         return stages
     given = not isinstance(problem.learning_rate, str)  # and is then used as given
-    return accelerated(*stages, 1.0) if given else accelerated(*stages)
+    early, main = stages
+    return accelerated(early, main, 1.0) if given else accelerated(early, main)
 
 
 class _Watch:

@@ -20,6 +20,9 @@ from tsne_backends.native.threads import Team
 
 #: Rows in one tile.
 TILE_ROWS = 512
+#: Rows with more neighbours than this are sorted by name, so that one is found by bisection;
+#: shorter ones are scanned, which takes a few vector comparisons.
+LONG_ROW = 256
 #: Largest relative error of a row's perplexity; scikit-learn's search ends at 1e-5 of the entropy,
 #: which is no more visible on a map.
 PERPLEXITY_TOLERANCE = 1e-4
@@ -71,7 +74,7 @@ def make_affinities(
     Parameters
     ----------
     indices : ndarray of shape (n, k), uint32
-        Neighbours of every row.
+        Neighbours of every row. Long rows are sorted in place.
     squared : ndarray of shape (n, k), float32
         Their squared distances in any unit. Overwritten, to save memory.
     perplexity : float
@@ -85,18 +88,30 @@ def make_affinities(
     Affinities
     """
     n, k = indices.shape
+    is_sorted = k > LONG_ROW
+    if is_sorted:
+        _sort_rows(indices, squared)
     conditional = np.empty((n, k), dtype=np.float32)
     n_tiles = -(-n // TILE_ROWS)
     team.run(_calibrate, n_tiles, squared, math.log(perplexity), conditional)
     mass = np.zeros(BINS, dtype=np.float64)
     number = np.zeros(BINS, dtype=np.int64)
     terms = np.zeros(n_tiles, dtype=np.float64)
-    team.run(_symmetrise, n_tiles, indices, conditional, squared, terms)
+    team.run(_symmetrise, n_tiles, indices, conditional, is_sorted, squared, terms)
     signed = squared
     if n < FEWEST_DROPPED:
         dropped_mass = 0.0
     _histogram(signed, mass, number)
     return Affinities(indices, signed, float(terms.sum()), _threshold(mass, number, dropped_mass))
+
+
+def _sort_rows(indices: NDArray[np.uint32], squared: NDArray[np.float32]) -> None:
+    """Sort every row by neighbour, some rows at a time to save memory."""
+    for start in range(0, len(indices), TILE_ROWS):
+        rows = slice(start, start + TILE_ROWS)
+        order = np.argsort(indices[rows], axis=1)
+        indices[rows] = np.take_along_axis(indices[rows], order, axis=1)
+        squared[rows] = np.take_along_axis(squared[rows], order, axis=1)
 
 
 def _threshold(mass: NDArray[np.float64], number: NDArray[np.int64], dropped: float) -> float:
@@ -159,7 +174,13 @@ def _calibrate(first: int, stop: int, squared: Any, target: Any, out: Any) -> No
 
 @kernel
 def _symmetrise(
-    first: int, stop: int, indices: Any, conditional: Any, signed: Any, terms: Any
+    first: int,
+    stop: int,
+    indices: Any,
+    conditional: Any,
+    is_sorted: bool,
+    signed: Any,
+    terms: Any,
 ) -> None:
     """Write (p_j|i + p_i|j) / 2n for every neighbour, and each tile's Σ p log p."""
     n, k = U(indices.shape[0]), U(indices.shape[1])
@@ -171,9 +192,20 @@ def _symmetrise(
                 j = U(indices[i, c])
                 name = np.uint32(i)
                 back: Any = k
-                for e in range(k):
-                    if indices[j, e] == name:
-                        back = e
+                if is_sorted:
+                    low, high = U0, k
+                    while low < high:
+                        middle = (low + high) // U(2)
+                        if indices[j, middle] < name:
+                            low = middle + U1
+                        else:
+                            high = middle
+                    if low < k and indices[j, low] == name:
+                        back = low
+                else:
+                    for e in range(k):
+                        if indices[j, e] == name:
+                            back = e
                 p = conditional[i, c] * share
                 if back < k:
                     p += conditional[j, back] * share

@@ -34,6 +34,7 @@ test-oldest:
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
+	$(BIN)/python -m benchmarks.engine --quick
 	$(BIN)/python -m benchmarks.overhead --quick
 	$(BIN)/python -m benchmarks.selection --quick
 	$(BIN)/python -m benchmarks.codecs --quick

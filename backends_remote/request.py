@@ -61,6 +61,7 @@ FIELDS: Mapping[str, Callable[[Any], bool]] = {
 def parameters_of(problem: Problem) -> dict[str, Any]:
     """Return what travels of a problem, in types that JSON knows."""
     values = {name: getattr(problem, name) for name in FIELDS}
+    values["max_iter"] = problem.iterations  # "auto" is settled here, where the user is
     if not isinstance(problem.learning_rate, str):
         values["learning_rate"] = float(problem.learning_rate)
     values["metric_params"] = {name: float(value) for name, value in problem.metric_params.items()}

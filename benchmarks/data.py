@@ -13,10 +13,13 @@ def load(name: str, n: int, seed: int = 0) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    name : {"digits", "patches48", "patches192", "patches768", "mixture10", "noise20"}
-        Handwritten digits (at most 1,797 rows); all overlapping square patches of a photograph that
+    name : str
+        One of ``"digits"``, ``"patches48"``, ``"patches192"``, ``"patches768"``, ``"mixture10"``,
+        ``"noise20"``, ``"swissroll"``, ``"farblobs"`` and ``"heavytails"``, in this order:
+        handwritten digits (at most 1,797 rows); all overlapping square patches of a photograph that
         scikit-learn ships, in 48 to 768 dimensions; 30 Gaussian clusters in 10 dimensions, as scVI
-        gives them; Gaussian noise in 20.
+        gives them; Gaussian noise in 20; a swiss roll; two blobs of 10 dimensions a hundred of
+        their widths apart; one cluster of 10 dimensions with Student's t of 2 degrees of freedom.
     n : int
         Rows.
     seed : int, default=0
@@ -25,7 +28,14 @@ def load(name: str, n: int, seed: int = 0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     if name in PATCH_SIDES:
         return _patches(n, PATCH_SIDES[name], rng)
-    makers = {"digits": _digits, "mixture10": _mixture, "noise20": _noise}
+    makers = {
+        "digits": _digits,
+        "mixture10": _mixture,
+        "noise20": _noise,
+        "swissroll": _swiss_roll,
+        "farblobs": _far_blobs,
+        "heavytails": _heavy_tails,
+    }
     return makers[name](n, rng)
 
 
@@ -57,3 +67,19 @@ def _mixture(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def _noise(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return rng.normal(size=(n, 20)).astype(np.float32)
+
+
+def _swiss_roll(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    angle = 1.5 * np.pi * (1 + 2 * rng.random(n))
+    points = np.column_stack([angle * np.cos(angle), 21 * rng.random(n), angle * np.sin(angle)])
+    return (points + 0.05 * rng.normal(size=points.shape)).astype(np.float32)
+
+
+def _far_blobs(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    points = rng.normal(size=(n, 10))
+    points[n // 2 :, 0] += 100
+    return points.astype(np.float32)
+
+
+def _heavy_tails(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    return rng.standard_t(2, size=(n, 10)).astype(np.float32)

@@ -17,6 +17,14 @@ def digits() -> np.ndarray:
     return load_digits().data[:300].astype(np.float32)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_engine():
+    """Compile our engine before the first test: plans count the seconds of compiling it."""
+    from tsne_backends.native.warm import warm_up
+
+    warm_up()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache_folder(tmp_path_factory, monkeypatch):
     """Keep the user's own cache and configuration folders out of the tests."""

@@ -79,7 +79,7 @@ def test_sparse_graph_with_exact_method():
 def test_explicit_backend_is_refused_never_swapped():
     with pytest.raises(UnsupportedProblemError, match="What would work: backend='sklearn'"):
         ServerlessTSNE(backend="opentsne", n_components=3).fit(X)
-    with pytest.raises(UnknownBackendError, match="Known backends: auto, cuml, opentsne"):
+    with pytest.raises(UnknownBackendError, match="Known backends: auto, cuml, native, opentsne"):
         ServerlessTSNE(backend="gpu").fit(X)
 
 

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from benchmarks import data, harness, modal_live, selection, transfer
+from benchmarks import data, engine, harness, modal_live, selection, transfer
 
 
 def test_one_run_in_its_own_process():
@@ -18,6 +18,17 @@ def test_one_run_in_its_own_process():
     assert facts["peak_mb"] >= 0
 
 
+def test_a_table_of_engines_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_quality", lambda *_: dict.fromkeys(("kl", "preservation"), 1.0))
+    rows, path = [], tmp_path / "engine.csv"
+    for _ in range(2):
+        engine._measure("digits", 150, ["native-auto"], 1, rows, path)
+    (row,) = harness.read_rows(path)
+    assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", "150", "500")
+    (line,) = engine._summary([{**row, "spearman": 0.5}])
+    assert line["seeds"] == 1
+
+
 def test_a_failed_run_says_why():
     with pytest.raises(RuntimeError, match="KeyError: 'no_such_engine'"):
         harness.run_in_process(
@@ -27,7 +38,16 @@ def test_a_failed_run_says_why():
 
 @pytest.mark.parametrize(
     ("name", "features"),
-    [("digits", 64), ("patches48", 48), ("patches768", 768), ("mixture10", 10), ("noise20", 20)],
+    [
+        ("digits", 64),
+        ("patches48", 48),
+        ("patches768", 768),
+        ("mixture10", 10),
+        ("noise20", 20),
+        ("swissroll", 3),
+        ("farblobs", 10),
+        ("heavytails", 10),
+    ],
 )
 def test_data(name, features):
     X = data.load(name, 100)

@@ -361,6 +361,23 @@ def test_demo_wants_its_folder(monkeypatch):
     assert "create it first" in result.output
 
 
+# warmup, and the schedule
+
+
+def test_warmup_says_what_it_did():
+    result = run("warmup")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"was compiled already; loading it took \d+\.\d s\.", result.output)
+
+
+@pytest.mark.parametrize(("given", "exit_code"), [("auto", 0), ("300", 0), ("soon", 2), ("1.5", 2)])
+def test_max_iter_is_a_number_or_auto(given, exit_code):
+    result = run("plan", "--shape", "2000x10", "--max-iter", given)
+    assert result.exit_code == exit_code, result.output
+    if exit_code:
+        assert "not a valid integer" in result.output
+
+
 # backends
 
 

@@ -26,6 +26,7 @@ def test_plan_of_a_shape():
     assert result.exit_code == 0, result.output
     assert result.output.startswith("Plan for 250,000 × 768\nbackend ")
     assert re.search(r"^opentsne  ✔ chosen .* s ", result.output, re.MULTILINE)
+    assert re.search(r"^native    ✘ It is new", result.output, re.MULTILINE)
     assert re.search(r"^sklearn   ✔ slower ", result.output, re.MULTILINE)
     assert re.search(r"^This machine: \d+ cores?, .* GB, .*\. One core is ", result.output, re.M)
     assert "learning rate 62500" in result.output
@@ -98,11 +99,13 @@ def test_calibrate_measures_and_remembers(monkeypatch):
     result = run("calibrate", "--seconds", "60")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert re.match(r"opentsne: 300 × 5 took [\d.]+ s, expected [\d.]+ s\.$", lines[0])
-    assert {line.partition(":")[0] for line in lines[:4]} == {"opentsne", "sklearn"}
+    assert re.match(r"native: 300 × 5 took [\d.]+ s, expected [\d.]+ s\.$", lines[0])
+    assert {line.partition(":")[0] for line in lines[:6]} == {"native", "opentsne", "sklearn"}
     assert [(one.label, one.n_samples) for one in past_runs()] == [
+        ("native", 300),
         ("opentsne", 300),
         ("sklearn", 300),
+        ("native", 400),
         ("opentsne", 400),
         ("sklearn", 400),
     ]
@@ -126,7 +129,7 @@ def test_calibrate_passes_over_engines_that_refuse(monkeypatch):
     monkeypatch.setattr(calibration, "SIZES", ((300, 5),))
     monkeypatch.setattr(SklearnBackend, "can_run", lambda *_: Verdict(False, "It is tired."))
     assert run("calibrate", "--seconds", "60").exit_code == 0
-    assert {one.label for one in past_runs()} == {"opentsne"}
+    assert {one.label for one in past_runs()} == {"native", "opentsne"}
 
 
 def test_calibrate_refuses_to_work_for_nothing(monkeypatch):

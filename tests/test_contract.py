@@ -25,3 +25,12 @@ class TestSklearnExact(BackendContract):
     # Its affinities reach beyond 3 × perplexity neighbours, so its divergence is another number.
     test_same_objective_as_opentsne = None
     test_reports_the_divergence_of_its_map = None
+
+
+class TestNative(BackendContract):
+    name = "native"
+
+
+class TestNativeOnTheGrid(BackendContract):
+    name = "native"
+    parameters: ClassVar = {"method": "fft"}

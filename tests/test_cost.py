@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsne_backends import cost, transfer
+from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
@@ -23,7 +24,11 @@ PUBLISHED = [
 ]
 #: The one machine of the published column whose speed nobody told: fitted to it.
 M4_PRO = Machine(cores=12, speeds=Speeds(core=0.732, matrix=0.732, thread_efficiency=0.676))
-ENGINES = {"opentsne": OpenTSNEBackend(), "sklearn": SklearnBackend()}
+ENGINES = {
+    "native": NativeBackend(),
+    "opentsne": OpenTSNEBackend(),
+    "sklearn": SklearnBackend(),
+}
 
 
 def published_problem(n, **changes):
@@ -49,6 +54,7 @@ FOUR_CORES = Machine(cores=4)
 
 
 def every_estimate(problem, machine=FOUR_CORES):
+    yield ENGINES["native"].estimate(problem, machine)
     yield ENGINES["opentsne"].estimate(problem, machine)
     yield ENGINES["sklearn"].estimate(problem, machine)
     yield ENGINES["sklearn"].estimate(replace(problem, method="exact"), machine)

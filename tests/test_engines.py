@@ -93,7 +93,7 @@ def test_drop_in_is_as_good_as_scikit_learn(digits):
     assert kl_divergence(digits, ours) <= 1.02 * kl_divergence(digits, theirs)
 
 
-@pytest.mark.parametrize("backend", ["opentsne", "sklearn"])
+@pytest.mark.parametrize("backend", ["native", "opentsne", "sklearn"])
 @pytest.mark.parametrize(
     "X",
     [
@@ -165,7 +165,7 @@ def test_wide_initial_positions_do_not_blow_the_grid(method, digits, monkeypatch
     assert np.isfinite(fitted.embedding_).all()
 
 
-@pytest.mark.parametrize("backend", ["opentsne", "sklearn"])
+@pytest.mark.parametrize("backend", ["native", "opentsne", "sklearn"])
 def test_a_given_learning_rate_means_the_same_everywhere(backend, digits):
     """A high rate shows whether an engine drags exaggerated velocities into the main phase."""
     parameters = {"learning_rate": 200, "max_iter": 500, "random_state": 0}

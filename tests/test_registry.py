@@ -36,7 +36,7 @@ def absent():
 def test_listing_is_read_only():
     with pytest.raises(TypeError):
         list_backends()["mine"] = None
-    assert list(list_backends())[:3] == ["cuml", "opentsne", "sklearn"]
+    assert list(list_backends())[:4] == ["cuml", "native", "opentsne", "sklearn"]
 
 
 @pytest.mark.parametrize("action", ["import tsne_backends", "tsne_backends.list_backends()"])
@@ -50,7 +50,8 @@ import tsne_backends
 tsne_backends.ServerlessTSNE()
 heavy = ["openTSNE", "usearch", "modal", "cuml", "cupy", "matplotlib", "numba", "pandas",
          "anndata", "click", "sklearn.manifold", "sklearn.neighbors",
-         "sklearn.decomposition", "tsne_backends.backends.opentsne", "backends_remote"]
+         "sklearn.decomposition", "tsne_backends.backends.opentsne", "tsne_backends.native",
+         "backends_remote"]
 loaded = [name for name in heavy if name in sys.modules and name not in theirs]
 assert not loaded, loaded
 """

@@ -330,3 +330,8 @@ def test_a_gpu_that_runs_out_of_memory_is_told_as_such(gpu, frame):
     gpu["memory"] = True
     message = refused(Service().embed(asked(frame), frame), "memory")
     assert "Memory ran out" in message or "rows fit" in message
+
+
+def test_automatic_iterations_travel_as_a_number():
+    assert parameters_of(Problem(100, 5, max_iter="auto"))["max_iter"] == 1000
+    assert parameters_of(Problem(100, 5, max_iter=400))["max_iter"] == 400

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import did_you_mean
-from tsne_backends.problem import Problem
+from tsne_backends.problem import Phase, Problem
 
 if TYPE_CHECKING:
     from tsne_backends.machine import Machine
@@ -274,6 +274,12 @@ class Backend(ABC):
             None where there is no way to tell.
         """
         return None
+
+    def schedule(self, problem: Problem) -> tuple[Phase, ...]:
+        """Return the phases this engine runs: the problem's, unless ``max_iter="auto"`` lets it
+        choose and it has something better.
+        """
+        return problem.phases
 
     def ask(self, machine: Machine) -> Machine:
         """Add what only the remote side knows, such as whether a container is warm.

@@ -1,4 +1,4 @@
-"""The command ``serverless-tsne``: `demo`, `embed`, `backends`.
+"""The command ``serverless-tsne``: `demo`, `embed`, `backends`, `warmup`.
 
 `plan` and `calibrate` come from ``cli_plan``, those for the remote side from ``backends_remote``.
 
@@ -153,6 +153,22 @@ def embed(
     write_embedding(output, tsne.embedding_, table.row_names, source)
     click.echo(f"Read {source} in {reading:.2f} s.")
     _summarise(tsne, output)
+
+
+@main.command()
+def warmup() -> None:
+    """Compile the native engine now, so that no fit has to wait for it.
+
+    Needed once per machine, version and Python; a second time takes a fraction of a second.
+    """
+    from tsne_backends.native.warm import is_compiled, warm_up
+
+    known = is_compiled()
+    started = time.perf_counter()
+    warm_up()
+    seconds = time.perf_counter() - started
+    done = "was compiled already; loading it" if known else "is compiled; that"
+    click.echo(f"The native engine {done} took {seconds:.1f} s.")
 
 
 @main.command()

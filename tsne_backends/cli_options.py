@@ -17,6 +17,19 @@ from tsne_backends.settings import PREFERENCES
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
 
+
+class _Iterations(click.ParamType):  # type: ignore[type-arg] # click 8.1 has none
+    """A whole number, or the word "auto"."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto":
+            return "auto"
+        converted: int = click.INT.convert(value, param, ctx)
+        return converted
+
+
 #: Estimator parameters offered by commands, with click's type and a line of help. Their defaults
 #: are the estimator's own.
 _PARAMETERS: dict[str, tuple[Any, str]] = {
@@ -24,7 +37,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "perplexity": (float, "Effective number of neighbours."),
     "early_exaggeration": (float, "Attraction in the first 250 iterations."),
     "learning_rate": (str, '"auto", or a number in scikit-learn\'s units.'),
-    "max_iter": (int, "Iterations, early exaggeration included."),
+    "max_iter": (_Iterations(), 'Iterations, early exaggeration included, or "auto".'),
     "n_iter_without_progress": (int, "Iterations without progress before stopping."),
     "min_grad_norm": (float, "Gradient norm at which to stop."),
     "metric": (str, 'Metric, or "precomputed" for a distance matrix.'),

@@ -241,12 +241,12 @@ def sklearn_seconds(problem: Problem, machine: Machine) -> float:
         return (
             seconds
             + EXACT_AFFINITY_SECONDS * pairs
-            + problem.max_iter * (call + EXACT_PAIR_SECONDS * pairs)
+            + problem.iterations * (call + EXACT_PAIR_SECONDS * pairs)
         )
     loop = SKLEARN_LEVEL_SECONDS * _angle_factor(problem) / machine.parallel(problem.n_threads)
     repulsion = _tree_visits(problem) * (SKLEARN_TREE_SECONDS + loop) / machine.speeds.core
     iteration = attraction_seconds(problem, machine) + repulsion
-    return seconds + affinities_seconds(problem, machine) + problem.max_iter * iteration
+    return seconds + affinities_seconds(problem, machine) + problem.iterations * iteration
 
 
 def dense_distances_seconds(problem: Problem, machine: Machine) -> float:

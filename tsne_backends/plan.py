@@ -219,7 +219,7 @@ def make_plan(
     refused = [way for way in considered if not way.verdict.ok]
     return Plan(
         (*able, *refused),
-        problem.phases,
+        candidates[able[0].backend].schedule(problem),
         problem.n_samples,
         problem.n_features,
         problem.n_bytes,

@@ -13,6 +13,9 @@ from typing import Any
 #: Iterations run with early exaggeration; part of ``max_iter``, as in ``sklearn.manifold.TSNE``.
 EARLY_EXAGGERATION_ITER = 250
 
+#: What ``max_iter="auto"`` means to engines that have only the plain schedule: the default.
+AUTO_ITER = 1000
+
 #: scikit-learn's floor for ``learning_rate="auto"``, in scikit-learn's units.
 LEARNING_RATE_FLOOR = 50.0
 
@@ -69,7 +72,7 @@ class Problem:
     perplexity: float = 30.0
     early_exaggeration: float = 12.0
     learning_rate: float | str = "auto"
-    max_iter: int = 1000
+    max_iter: int | str = 1000
     n_iter_without_progress: int = 300
     min_grad_norm: float = 1e-7
     metric: str | Callable[..., float] = "euclidean"
@@ -88,6 +91,11 @@ class Problem:
         return max(1, min(self.n_samples - 1, int(3 * self.perplexity)))
 
     @property
+    def iterations(self) -> int:
+        """Iterations of the plain schedule: ``max_iter``, and scikit-learn's 1,000 for "auto"."""
+        return AUTO_ITER if isinstance(self.max_iter, str) else self.max_iter
+
+    @property
     def metric_name(self) -> str:
         """The metric as it can be printed."""
         return self.metric if isinstance(self.metric, str) else "a callable"
@@ -102,13 +110,13 @@ class Problem:
         """
         early = Phase(
             "early exaggeration",
-            min(EARLY_EXAGGERATION_ITER, self.max_iter),
+            min(EARLY_EXAGGERATION_ITER, self.iterations),
             float(self.early_exaggeration),
             self._rate(self.early_exaggeration),
             EARLY_MOMENTUM,
         )
         rate = self._rate(1.0)
-        main = Phase("main", self.max_iter - early.n_iter, 1.0, rate, MAIN_MOMENTUM)
+        main = Phase("main", self.iterations - early.n_iter, 1.0, rate, MAIN_MOMENTUM)
         return (early, main) if main.n_iter else (early,)
 
     def _rate(self, exaggeration: float) -> float:

@@ -38,6 +38,7 @@ class Entry:
 #: Ours, in the order in which ``backend="auto"`` prefers them.
 _BUILT_IN: dict[str, Entry] = {
     "cuml": Entry("tsne_backends.backends.cuml:CumlBackend", 'pip install "serverless-tsne[cuml]"'),
+    "native": Entry("tsne_backends.backends.native:NativeBackend", "pip install numba"),
     "opentsne": Entry("tsne_backends.backends.opentsne:OpenTSNEBackend", "pip install opentsne"),
     "sklearn": Entry("tsne_backends.backends.sklearn:SklearnBackend", "pip install scikit-learn"),
     "modal": Entry("backends_remote.backend:ModalBackend", 'pip install "serverless-tsne[modal]"'),

@@ -170,7 +170,7 @@ def gpu_optimise_seconds(problem: Problem, gpu: Gpu) -> float:
     share = 1 - GPU_NEIGHBOUR_SHARE + GPU_NEIGHBOUR_SHARE * problem.n_neighbors / 90
     rows = GPU_ROW_SECONDS * problem.n_samples * share
     rows *= _T4.bytes_per_second / gpu.bytes_per_second
-    return problem.max_iter * (GPU_ITERATION_SECONDS + rows)
+    return problem.iterations * (GPU_ITERATION_SECONDS + rows)
 
 
 def gpu_bytes(problem: Problem) -> float:

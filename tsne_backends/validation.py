@@ -249,7 +249,7 @@ def describe(estimator: Any, data: Outline, *, draw_seed: bool = True) -> Proble
         perplexity=float(estimator.perplexity),
         early_exaggeration=float(estimator.early_exaggeration),
         learning_rate=estimator.learning_rate,
-        max_iter=int(estimator.max_iter),
+        max_iter=estimator.max_iter if estimator.max_iter == "auto" else int(estimator.max_iter),
         n_iter_without_progress=int(estimator.n_iter_without_progress),
         min_grad_norm=float(estimator.min_grad_norm),
         metric=estimator.metric,

@@ -171,7 +171,7 @@ class CumlBackend(Backend):
         with run.phase("initialisation"):
             start = initial_positions(problem, X, run.initial, components_on_gpu)
         n_ours = self._our_iterations(problem, run)
-        n_theirs = problem.max_iter - n_ours
+        n_theirs = problem.iterations - n_ours
         with run.phase("optimisation"):
             positions = _after_theirs(problem, graph, start, n_theirs)
         with run.phase("affinities"):
@@ -198,11 +198,11 @@ class CumlBackend(Backend):
         """Return how many iterations are ours: all where cuML's cannot be watched or stopped."""
         refine = self.option(problem, "refine")
         if refine == "all" or problem.method == "exact":
-            return problem.max_iter
+            return problem.iterations
         if run.callbacks:
             logger.info("cuML's iterations cannot be watched; all are run by our kernels.")
-            return problem.max_iter
-        return min(int(refine), problem.max_iter)
+            return problem.iterations
+        return min(int(refine), problem.iterations)
 
     def _details(
         self, problem: Problem, search: str, k: int, iterations: tuple[int, int], device: int

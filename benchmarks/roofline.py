@@ -1,0 +1,99 @@
+"""Where one iteration of the native engine spends its time, beside what it must move and compute.
+
+Run ``python -m benchmarks.roofline``; one thread, so that phases can be compared with one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data, harness
+from tsne_backends.native.affinities import lay_out, make_affinities
+from tsne_backends.native.attraction import attract
+from tsne_backends.native.engine import GO_ON, Engine
+from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.repulsion import GridRepulsion, tile_size
+from tsne_backends.native.schedule import PLAIN_SPACING, Stage
+from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.threads import Team
+
+REPEATS = 15
+
+
+def main() -> None:
+    """Print one table per size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000])
+    parser.add_argument("--data", default="mixture10")
+    options = parser.parse_args()
+    for n in options.sizes:
+        print(f"n = {n:,}\n")
+        print(harness.markdown(measure(options.data, n)))
+
+
+def measure(name: str, n: int) -> list[dict[str, Any]]:
+    """Time each phase on a map as it is in the middle of a run."""
+    X = data.load(name, n)
+    with Team(1) as team:
+        found = find_neighbors(X, 90, team)
+        if found is None:
+            raise SystemExit(f"{name} at {n:,} rows needs another search; choose other data.")
+        affinities = make_affinities(found.indices, found.squared, 30.0, team)
+        start = 1e-4 * np.random.RandomState(0).standard_normal((n, 2))
+        engine = Engine(affinities, start, team)
+        rate = max(n / 48, 50.0)
+        stages = [Stage("early", 250, 12.0, rate, 0.5), Stage("main", 250, 1.0, 12 * rate, 0.8)]
+        Y = engine.run(stages, lambda _: None, lambda _: GO_ON).positions
+        order = hilbert_order(Y)
+        Y = np.ascontiguousarray(Y[order])
+        rows = lay_out(affinities, order, team)
+        grid, out = GridRepulsion(n, team), np.empty_like(Y)
+        corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+        tile = tile_size(n)
+        pull = _seconds(
+            lambda: team.run(
+                attract, -(-n // tile), tile, Y, rows.starts, rows.columns, rows.values, out
+            )
+        )
+        push = _seconds(lambda: grid.forces(Y, *corners, PLAIN_SPACING, out))
+        convolve = _seconds(grid._convolve)
+    assert grid.grid is not None
+    nnz, (a, b) = len(rows.values), grid.grid.shape
+    # One real transform of padded rows and one complex one of padded columns, each way.
+    operations = 2 * (a * 2.5 * 2 * b * math.log2(2 * b) + (b + 1) * 5 * 2 * a * math.log2(2 * a))
+    return [
+        _line("attraction", pull, 16 * nnz + 24 * n, 9 * nnz, f"{nnz / n:.0f} affinities per row"),
+        _line("transforms", convolve, 4 * 8 * 2 * a * b, operations, f"{a} × {b} nodes"),
+        _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
+    ]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    work()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _line(phase: str, seconds: float, moved: float, operations: float, of: str) -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "of": of,
+        "ms": f"{1e3 * seconds:.2f}",
+        "GB/s": f"{moved / seconds / 1e9:.1f}",
+        "billion operations/s": f"{operations / seconds / 1e9:.1f}",
+    }
+
+
+if __name__ == "__main__":
+    main()

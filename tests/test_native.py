@@ -1,0 +1,359 @@
+"""Our engine as a whole: repeatability, hard inputs, quality, threads, cold start."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.metrics import pairwise_distances
+from threadpoolctl import threadpool_info
+
+from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
+from tsne_backends.backends.native import NativeBackend
+from tsne_backends.machine import Machine
+from tsne_backends.native import engine as native_engine
+from tsne_backends.native.affinities import make_affinities
+from tsne_backends.native.engine import GO_ON, NEXT_STAGE, STOP, Engine
+from tsne_backends.native.schedule import FAST_MOMENTUM, Stage, accelerated
+from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.threads import Team
+from tsne_backends.native.warm import is_compiled
+from tsne_backends.quality import kl_divergence, neighbor_preservation
+from tsne_backends.run import Run
+
+
+def native(**parameters):
+    defaults = {"backend": "native", "random_state": 0, "max_iter": 300}
+    return ServerlessTSNE(**{**defaults, **parameters})
+
+
+def mixture(n, d=8, seed=0):
+    rng = np.random.RandomState(seed)
+    centres = 4 * rng.standard_normal((12, d))
+    return (centres[rng.randint(12, size=n)] + rng.standard_normal((n, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["auto", "fft"])
+@pytest.mark.parametrize("n", [300, 5000])
+def test_a_seed_repeats_at_any_number_of_threads(n, method):
+    X = mixture(n)
+    one, two, five = (native(n_jobs=jobs, method=method).fit(X) for jobs in (1, 2, 5))
+    np.testing.assert_array_equal(one.embedding_, two.embedding_)
+    np.testing.assert_array_equal(one.embedding_, five.embedding_)
+    assert one.kl_divergence_ == two.kl_divergence_ == five.kl_divergence_
+
+
+def test_a_search_through_lists_repeats_at_any_number_of_threads():
+    X = mixture(6000)
+    options = {"neighbors": "approximate"}
+    one, two = (
+        native(n_jobs=jobs, max_iter=250, backend_options=options).fit(X) for jobs in (1, 2)
+    )
+    assert "recall" in one.details_["neighbours"]
+    np.testing.assert_array_equal(one.embedding_, two.embedding_)
+
+
+BAD_DATA = {
+    "constant": np.zeros((40, 3)),
+    "duplicates": np.repeat(np.arange(4.0), 10)[:, None] * np.ones(3),
+    "far outlier": np.vstack([np.random.RandomState(0).rand(49, 2), [[1e8, 0]]]),
+    "farther outlier": np.vstack([mixture(400, 3), np.full((1, 3), 1e6)]),
+    "two far blobs": np.vstack([mixture(100, 3), mixture(100, 3) + 1e6]),
+    "large": 1e6 * mixture(200, 4),
+    "small": 1e-6 * mixture(200, 4),
+    "huge": 1e25 * mixture(200, 4).astype(np.float64),
+    "one feature": np.arange(60.0)[:, None],
+    "heavy tails": np.random.RandomState(0).standard_cauchy((400, 3)),
+}
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize("method", ["auto", "fft"])
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_hard_inputs(name, method, n_components):
+    fitted = native(n_components=n_components, perplexity=5, method=method, max_iter="auto").fit(
+        BAD_DATA[name]
+    )
+    assert np.isfinite(fitted.embedding_).all()
+    assert np.isfinite(fitted.kl_divergence_)
+    assert fitted.embedding_.std() > 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9])
+@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize("method", ["auto", "fft"])
+def test_tiny_inputs(n, n_components, method):
+    X = np.random.RandomState(0).rand(n, 3)
+    Y = native(n_components=n_components, perplexity=1.5, method=method).fit_transform(X)
+    assert Y.shape == (n, n_components)
+    assert np.isfinite(Y).all()
+
+
+def test_divergence_is_an_error_with_a_reason():
+    with pytest.raises(EmbeddingError, match="learning rate is too large"):
+        native(learning_rate=1e38).fit(mixture(300))
+
+
+def test_wide_initial_positions():
+    start = 1e4 * np.random.RandomState(0).standard_normal((300, 2))
+    for method in ("auto", "fft"):
+        assert np.isfinite(native(init=start, method=method).fit_transform(mixture(300))).all()
+    with pytest.raises(EmbeddingError, match="beyond what single precision holds"):
+        native(init=start * 1e36).fit(mixture(300))
+
+
+def test_no_worse_than_opentsne_on_the_same_schedule(digits):
+    from sklearn.datasets import load_digits
+
+    X = load_digits().data.astype(np.float32)
+    theirs = ServerlessTSNE(backend="opentsne", max_iter=750, random_state=0).fit_transform(X)
+    for parameters in ({"max_iter": 750}, {"max_iter": 750, "method": "fft"}, {"max_iter": "auto"}):
+        ours = native(**parameters).fit_transform(X)
+        assert kl_divergence(X, ours) <= 1.01 * kl_divergence(X, theirs)
+        assert neighbor_preservation(X, ours) >= neighbor_preservation(X, theirs) - 0.01
+
+
+@pytest.mark.parametrize("n", [1500, 11_000])
+def test_the_divergence_told_is_true_to_a_thousandth(n):
+    X = mixture(n)
+    fitted = native(max_iter=250, n_jobs=2).fit(X)
+    true = kl_divergence(X, fitted.embedding_)
+    assert fitted.kl_divergence_ == pytest.approx(true, rel=1e-3)
+
+
+def test_one_dimension_separates_clusters():
+    X = mixture(600)
+    Y = native(n_components=1, max_iter=750).fit_transform(X)
+    theirs = ServerlessTSNE(1, backend="opentsne", max_iter=750, random_state=0).fit_transform(X)
+    assert kl_divergence(X, Y) <= 1.05 * kl_divergence(X, theirs)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "manhattan", "precomputed"])
+def test_metrics_follow_the_neighbours_graph(metric):
+    X = np.random.RandomState(0).standard_normal((400, 5))
+    data = pairwise_distances(X) if metric == "precomputed" else X
+    parameters = {"metric": metric, "init": "random", "max_iter": 500}
+    ours = native(**parameters).fit(data)
+    theirs = ServerlessTSNE(backend="opentsne", random_state=0, **parameters).fit(data)
+    assert ours.kl_divergence_ == pytest.approx(theirs.kl_divergence_, rel=0.06)
+
+
+def test_cosine_by_our_search_and_by_the_kept_one():
+    X = np.random.RandomState(0).standard_normal((300, 8))
+    problem = Problem(300, 8, metric="cosine", max_iter=500)
+    direct = NativeBackend().embed(problem, X, Run())
+    zeros = X.copy()
+    zeros[0] = 0
+    other = NativeBackend().embed(problem, zeros, Run())
+    assert "inverted lists" in direct.details["neighbours"]
+    assert "scikit-learn" in other.details["neighbours"]
+    assert other.kl_divergence == pytest.approx(direct.kl_divergence, rel=0.05)
+
+
+def test_sparse_data():
+    X = mixture(300)
+    fitted = native().fit(sp.csr_matrix(X))
+    assert fitted.kl_divergence_ == pytest.approx(native().fit(X).kl_divergence_, rel=0.05)
+
+
+def test_perplexity_up_to_a_third_of_the_rows():
+    X = mixture(300)
+    fitted = native(perplexity=100).fit(X)
+    assert fitted.kl_divergence_ == pytest.approx(
+        kl_divergence(X, fitted.embedding_, 100), rel=1e-3
+    )
+
+
+def test_refusals_name_another_way():
+    problem = Problem(1000, 10)
+    for change in ({"n_components": 3}, {"method": "exact"}, {"method": "barnes_hut"}):
+        verdict = NativeBackend().can_run(replace(problem, **change))
+        assert not verdict.ok
+        assert 'backend="sklearn"' in verdict.reason
+
+
+def test_neighbours_are_cached(tmp_path):
+    X = mixture(500)
+    first = native(memory=str(tmp_path)).fit(X)
+    again = native(memory=str(tmp_path), learning_rate=100).fit(X)
+    assert first.details_["neighbours"] == again.details_["neighbours"]
+    stored = list(tmp_path.rglob("output.pkl"))
+    assert len(stored) == 1
+
+
+# Schedules.
+
+
+def stages_run(max_iter):
+    seen = []
+    X = mixture(300)
+    watch = {"callbacks": lambda i, *_: seen.append(i), "n_iter_without_progress": 1000}
+    fitted = native(max_iter=max_iter, **watch).fit(X)
+    return seen, fitted
+
+
+def test_max_iter_auto_is_a_schedule_of_500():
+    seen, fitted = stages_run("auto")
+    assert seen == list(range(50, 501, 50))
+    assert fitted.n_iter_ == 500
+    assert set(fitted.details_["gradients"]) == {"early exaggeration", "settling", "main"}
+
+
+def test_max_iter_of_a_thousand_is_scikit_learns():
+    seen, fitted = stages_run(1000)
+    assert seen == list(range(50, 1001, 50))
+    assert set(fitted.details_["gradients"]) == {"early exaggeration", "main"}
+
+
+@pytest.mark.parametrize("backend", ["opentsne", "sklearn"])
+def test_other_engines_take_auto_for_a_thousand(backend):
+    X = mixture(60)
+    plain, auto = (
+        ServerlessTSNE(backend=backend, perplexity=5, random_state=0, max_iter=m).fit(X)
+        for m in (1000, "auto")
+    )
+    assert plain.n_iter_ == auto.n_iter_
+    np.testing.assert_array_equal(plain.embedding_, auto.embedding_)
+
+
+def test_the_fast_stage_comes_after_settling():
+    early, main = (
+        Stage("early exaggeration", 250, 12.0, 50.0, 0.5),
+        Stage("main", 750, 1.0, 80.0, 0.8),
+    )
+    first, settle, fast = accelerated(early, main)
+    assert (first.n_iter, first.exaggeration, first.momentum) == (250, 12.0, 0.5)
+    assert (settle.momentum, settle.learning_rate) == (0.8, 80.0)
+    assert fast.learning_rate > settle.learning_rate
+    assert fast.momentum == FAST_MOMENTUM
+    assert not fast.fresh  # it goes on with the velocities of settling
+
+
+def test_a_given_learning_rate_is_used_as_given_in_every_stage():
+    schedule = NativeBackend().schedule
+    problem = Problem(5000, 10, max_iter="auto", learning_rate=123.0)
+    assert {phase.learning_rate for phase in schedule(problem)} == {123.0}
+    automatic = schedule(replace(problem, learning_rate="auto"))
+    assert automatic[-1].learning_rate == 4 * automatic[-2].learning_rate
+
+
+def small_engine(team, n=200):
+    X = mixture(n)
+    found = find_neighbors(X, 30, team)
+    affinities = make_affinities(found.indices, found.squared, 10.0, team)
+    return Engine(affinities, 1e-4 * X[found.places][:, :2], team)
+
+
+def test_answers_to_reports():
+    stages = [Stage("a", 100, 12.0, 50.0, 0.5), Stage("b", 100, 1.0, 50.0, 0.8)]
+    for answer, n_iter in ((GO_ON, 200), (NEXT_STAGE, 100), (STOP, 50)):
+        with Team(1) as team:
+            outcome = small_engine(team).run(stages, lambda _: None, lambda _, a=answer: a)
+        assert outcome.n_iter == n_iter
+
+
+def test_sorting_points_changes_nothing_but_their_place(monkeypatch):
+    """Sums are rounded in another order, which a few iterations do not yet blow up."""
+    stages = [Stage("main", 8, 1.0, 50.0, 0.5)]
+    kept = []
+    for sort_at in ((0,), (0, 2, 4, 6)):
+        monkeypatch.setattr(native_engine, "SORT_AT", sort_at)
+        with Team(1) as team:
+            outcome = small_engine(team).run(stages, lambda _: None, lambda _: GO_ON)
+        kept.append(outcome.positions)
+    difference = np.linalg.norm(kept[0] - kept[1]) / np.linalg.norm(kept[0])
+    assert difference < 1e-5
+
+
+# Threads and compilation.
+
+
+def test_thread_settings_are_left_as_they_were():
+    before = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
+    with Team(2):
+        assert all(pool["num_threads"] == 1 for pool in threadpool_info())
+    assert [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()] == before
+
+
+def test_every_tile_is_done_once_and_errors_surface():
+    with Team(3) as team:
+        done = np.zeros(1000, dtype=int)
+
+        def count(first, stop):
+            done[first:stop] += 1
+
+        team.run(count, 1000)
+        team.run(count, 0)
+        assert (done == 1).all()
+
+        def fail(first, stop):
+            if stop > 500:
+                raise KeyError("tile")
+
+        with pytest.raises(KeyError, match="tile"):
+            team.run(fail, 1000)
+        team.run(count, 1000)  # and the team is still whole
+    with pytest.raises(ValueError, match="at least one thread"):
+        Team(0)
+
+
+def test_two_fits_at_once():
+    """numba's own threading layer would end the process here."""
+    X = mixture(400)
+    alone = native().fit_transform(X)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: native().fit_transform(X), range(2)))
+    for one in both:
+        np.testing.assert_array_equal(one, alone)
+
+
+def test_compilation_is_seen_and_counted(tmp_path):
+    assert is_compiled()
+    code = (
+        "from tsne_backends.native.warm import is_compiled; import sys; "
+        "print(is_compiled(), 'numba' in sys.modules)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
+    from tsne_backends.native import jit
+
+    compile_kernel, asked = jit.numba.njit, []
+
+    def njit(cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_kernel(**options)
+
+    monkeypatch.setattr(jit.numba, "njit", njit)
+
+    def double(x):
+        return x + x
+
+    assert jit.kernel(double)(3) == 6
+    assert asked == [True, False]
+
+
+def test_the_plan_shows_the_schedule_that_runs():
+    plan = native(max_iter="auto").plan(shape=(5000, 10))
+    assert [phase.name for phase in plan.phases] == ["early exaggeration", "settling", "main"]
+    assert sum(phase.n_iter for phase in plan.phases) == 500
+    other = ServerlessTSNE(backend="opentsne", max_iter="auto").plan(shape=(5000, 10))
+    assert sum(phase.n_iter for phase in other.phases) == 1000
+
+
+def test_an_uncompiled_engine_takes_longer(monkeypatch):
+    problem = Problem(2000, 10)
+    warm = NativeBackend().estimate(problem, Machine()).total
+    monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
+    assert NativeBackend().estimate(problem, Machine()).total > warm + 2

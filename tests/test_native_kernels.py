@@ -1,0 +1,349 @@
+"""Each kernel of our engine against a plain computation in double precision."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.spatial.distance import cdist
+
+from tsne_backends.native import affinities as native_affinities
+from tsne_backends.native.affinities import lay_out, make_affinities
+from tsne_backends.native.attraction import attract, log_distances
+from tsne_backends.native.exact import ExactRepulsion
+from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
+from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.repulsion import GridRepulsion, tile_size
+from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.threads import Team
+
+
+@pytest.fixture(scope="module")
+def team():
+    with Team(2) as team:
+        yield team
+
+
+def true_repulsion(Y):
+    """Return Σ k² (y_i - y_j) of every point, and Z, pair by pair."""
+    Y = Y.astype(np.float64)
+    kernel = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
+    return (kernel**2)[:, :, None].__mul__(Y[:, None] - Y).sum(axis=1), kernel.sum() - len(Y)
+
+
+def on_grid(Y, h, team):
+    out = np.empty_like(Y)
+    corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+    Z = GridRepulsion(len(Y), team).forces(Y, *corners, h, out)
+    return out, Z
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def some_map(n, width, seed=0):
+    return (width / 4 * np.random.RandomState(seed).standard_normal((n, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("h", "force_error", "Z_error"), [(1 / 3, 0.007, 2e-4), (1 / 2, 0.03, 1e-3), (1.0, 0.18, 7e-3)]
+)
+@pytest.mark.parametrize("width", [5, 15, 40])
+def test_grid_repulsion(h, force_error, Z_error, width, team):
+    Y = some_map(1500, width)
+    forces, Z = true_repulsion(Y)
+    ours, our_Z = on_grid(Y, h, team)
+    assert relative(ours, forces) < force_error
+    assert abs(our_Z / Z - 1) < Z_error
+
+
+@pytest.mark.parametrize("width", [1e-4, 1e-2, 0.5])
+def test_grid_repulsion_of_a_tiny_map(width, team):
+    """At the start all points lie within one cell; the forces must still be theirs."""
+    Y = some_map(1000, width)
+    forces, Z = true_repulsion(Y)
+    ours, our_Z = on_grid(Y, 1 / 2, team)
+    assert relative(ours, forces) < 0.03
+    assert our_Z == pytest.approx(Z, rel=1e-3)
+
+
+def test_grid_repulsion_along_one_axis(team):
+    Y = some_map(800, 300)
+    Y[:, 1] = 0
+    forces, Z = true_repulsion(Y)
+    ours, our_Z = on_grid(Y, 1 / 3, team)
+    assert relative(ours[:, 0], forces[:, 0]) < 0.01
+    assert our_Z == pytest.approx(Z, rel=1e-3)
+
+
+def test_grid_repulsion_far_from_the_origin(team):
+    Y = some_map(500, 20)
+    near, near_Z = on_grid(Y, 1 / 3, team)
+    far, far_Z = on_grid(Y + np.float32(1000), 1 / 3, team)
+    assert relative(far, near) < 0.01
+    assert far_Z == pytest.approx(near_Z, rel=1e-3)
+
+
+def test_a_point_does_not_push_itself(team):
+    Y = np.array([[0.13, 0.31], [400.0, 300.0]], dtype=np.float32)
+    out, _ = on_grid(Y, 1 / 2, team)
+    assert np.abs(out).max() < 2e-3  # 0.02 with the force of its own charge
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 700])
+def test_exact_repulsion(n, team):
+    Y = some_map(n, 20)
+    forces, Z = true_repulsion(Y)
+    out = np.empty_like(Y)
+    assert ExactRepulsion(n, team).forces(Y, out) == pytest.approx(Z, rel=1e-5, abs=1e-4)
+    np.testing.assert_allclose(out, forces, atol=1e-4)
+
+
+def test_the_grid_is_bounded_when_points_fly_apart(team):
+    Y = np.vstack([some_map(300, 10), [[3e7, -2e7]]]).astype(np.float32)
+    out, Z = on_grid(Y, 1 / 2, team)
+    assert np.isfinite(out).all()
+    assert np.isfinite(Z)
+    grid = make_grid(Y.min(axis=0).astype(float), Y.max(axis=0).astype(float), 1 / 2)
+    assert grid.shape[0] * grid.shape[1] <= MAX_NODES
+
+
+def test_a_grid_serves_until_the_map_leaves_it_or_shrinks():
+    low, high = np.array([-50.0, -50.0]), np.array([50.0, 50.0])
+    grid = make_grid(low, high, 1 / 2)
+    assert grid.fits(low, high, 1 / 2)
+    assert not grid.fits(low, high, 1 / 3)
+    assert not grid.fits(low - 10, high, 1 / 2)
+    assert not grid.fits(low, high + 10, 1 / 2)
+    assert not grid.fits(low / 4, high / 4, 1 / 2)
+    assert not grid.fits(low * np.nan, high, 1 / 2)
+
+
+def test_smooth_sizes():
+    assert [smooth_at_least(n) for n in (1, 7, 11, 121, 211, 217)] == [1, 8, 12, 125, 216, 225]
+
+
+def test_hilbert_order_visits_neighbours():
+    side = 32
+    cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    # At 1,024 cells a side, a step of the coarser curve is 33 fine cells long.
+    path = cells[hilbert_order(cells.astype(np.float32))]
+    steps = np.abs(np.diff(path, axis=0)).sum(axis=1)
+    assert (steps == 1).all()
+    assert sorted(map(tuple, path)) == sorted(map(tuple, cells))
+
+
+def test_hilbert_order_of_one_spot():
+    np.testing.assert_array_equal(hilbert_order(np.zeros((5, 2), np.float32)), np.arange(5))
+
+
+# Neighbours.
+
+
+def blobs(n, d, seed=0):
+    rng = np.random.RandomState(seed)
+    return (6 * rng.standard_normal((20, d)))[rng.randint(20, size=n)] + rng.standard_normal((n, d))
+
+
+@pytest.mark.parametrize(
+    ("X", "k"),
+    [
+        (blobs(700, 5), 30),
+        (blobs(2500, 40), 20),
+        (np.random.RandomState(0).standard_normal((1500, 20)), 15),
+        (np.random.RandomState(0).standard_normal((9, 2)), 8),
+        (np.random.RandomState(0).standard_normal((2, 3)), 1),
+        (blobs(600, 3) * 1e6 + 3e8, 10),
+        (blobs(600, 3) * 1e-6, 10),
+    ],
+)
+def test_exact_search(X, k, team):
+    found = find_neighbors(X, k, team, exact=True)
+    points = X[found.places].astype(np.float64)
+    distances = cdist(points, points)
+    np.fill_diagonal(distances, np.inf)
+    kth = np.sort(distances, axis=1)[:, k - 1]
+    ours = np.take_along_axis(distances, found.indices.astype(np.int64), axis=1)
+    assert (ours <= kth[:, None] * (1 + 1e-4)).mean() > 0.999
+    assert all(len(set(row)) == k for row in found.indices.tolist())
+    scale = ours.max() ** 2 / found.squared.max()
+    np.testing.assert_allclose(found.squared * scale, ours**2, rtol=2e-3, atol=1e-9 * scale)
+    assert sorted(found.places.tolist()) == list(range(len(X)))
+
+
+def test_search_through_lists_finds_nearly_all(team):
+    X = blobs(8000, 6)
+    exact = find_neighbors(X, 30, team, exact=True)
+    listed = find_neighbors(X, 30, team, exact=False)
+    assert "recall" in listed.words
+    assert "exact" in exact.words
+    np.testing.assert_array_equal(exact.places, listed.places)
+    kth = exact.squared.max(axis=1, keepdims=True)
+    assert (listed.squared <= kth * 1.00001).mean() > 0.96
+
+
+def test_search_says_where_lists_do_not_help(team, monkeypatch):
+    X = np.random.RandomState(0).standard_normal((5000, 60)).astype(np.float32)
+    assert find_neighbors(X, 30, team, exact=False) is None
+
+
+@pytest.mark.parametrize("far", [1e6, 1e9])
+def test_search_says_where_single_precision_fails(far, team):
+    X = np.vstack([np.random.RandomState(0).rand(99, 2), [[far, 0]]])
+    assert find_neighbors(X, 10, team) is None
+
+
+@pytest.mark.parametrize("X", [np.zeros((50, 3)), np.repeat(blobs(10, 3), 6, axis=0)])
+def test_search_among_duplicates(X, team):
+    found = find_neighbors(X, 5, team)
+    assert (found.squared == 0).all()
+    assert (found.indices != np.arange(len(X))[:, None]).all()
+
+
+# Affinities.
+
+
+def graph(X, k):
+    distances = cdist(X, X, "sqeuclidean")
+    np.fill_diagonal(distances, np.inf)
+    indices = np.argsort(distances, axis=1)[:, :k]
+    return indices.astype(np.uint32), np.take_along_axis(distances, indices, 1).astype(np.float32)
+
+
+def conditional(squared, perplexity):
+    """Return each row's Gaussian affinities by bisection of the bandwidth."""
+    rows = []
+    for d in squared.astype(np.float64):
+        low, high = 1e-20, 1e20
+        for _ in range(100):
+            beta = math.sqrt(low * high)
+            p = np.exp(-beta * (d - d.min()))
+            p /= p.sum()
+            entropy = -(p[p > 0] * np.log(p[p > 0])).sum()
+            low, high = (beta, high) if entropy > math.log(perplexity) else (low, beta)
+        rows.append(p)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("perplexity", [2.0, 15.0])
+def test_perplexity(perplexity, scale, team):
+    indices, squared = graph(blobs(400, 5), 45)
+    n, k = indices.shape
+    ours = np.empty((n, k), dtype=np.float32)
+    scaled = (squared * scale).astype(np.float32)
+    team.run(native_affinities._calibrate, -(-n // 512), scaled, math.log(perplexity), ours)
+    p = ours.astype(np.float64)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-3)
+    np.testing.assert_allclose(ours, conditional(squared, perplexity), atol=1e-3)
+
+
+def full(P, n):
+    return sp.csr_matrix((P.values, P.columns.astype(np.int64), P.starts), shape=(n, n)).toarray()
+
+
+def symmetric(indices, squared, perplexity):
+    n = len(indices)
+    P = np.zeros((n, n))
+    np.put_along_axis(P, indices.astype(np.int64), conditional(squared, perplexity), axis=1)
+    return (P + P.T) / (2 * n)
+
+
+@pytest.mark.parametrize(("n", "k"), [(300, 30), (1200, 30), (400, 300)])
+def test_symmetric_affinities(n, k, team):
+    indices, squared = graph(blobs(n, 5), k)
+    P = symmetric(indices, squared, 10.0)
+    ours = make_affinities(indices.copy(), squared.copy(), 10.0, team, dropped_mass=0.0)
+    order = np.random.RandomState(0).permutation(n)
+    laid_out = full(lay_out(ours, order, team), n)
+    np.testing.assert_allclose(laid_out, P[order][:, order], atol=1e-3 / n)
+    assert laid_out.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(laid_out, laid_out.T, rtol=1e-6)
+    assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
+
+
+def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
+    indices, squared = graph(blobs(800, 4), 60)
+    P = symmetric(indices, squared, 20.0)
+    ours = make_affinities(indices, squared.copy(), 20.0, team, dropped_mass=0.05)
+    kept = full(lay_out(ours, np.arange(800), team), 800)
+    left_out = P[(kept == 0)].sum()
+    assert 0.03 < left_out < 0.05
+    assert (kept > 0).sum() < 0.8 * (P > 0).sum()
+    assert kept.sum() == pytest.approx(1, abs=1e-5)
+    assert ((kept > 0).sum(axis=1) > 0).all()
+    np.testing.assert_allclose(kept[kept > 0] * (1 - left_out), P[kept > 0], rtol=0.01)
+
+
+def test_flat_affinities_are_kept_whole(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
+    indices, _ = graph(blobs(300, 4), 30)
+    squared = np.ones(indices.shape, dtype=np.float32)
+    ours = make_affinities(indices, squared, 10.0, team)
+    assert ours.threshold == 0
+    kept = full(lay_out(ours, np.arange(300), team), 300)
+    assert ((kept > 0).sum(axis=1) >= 30).all()
+
+
+def test_an_outlier_keeps_its_neighbours(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
+    X = np.vstack([blobs(500, 4), np.full((1, 4), 60.0)])
+    indices, squared = graph(X, 30)
+    rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501), team)
+    assert np.diff(rows.starts).min() >= 5
+
+
+# Gradient.
+
+
+def kl_divergence(P, Y):
+    kernel = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
+    np.fill_diagonal(kernel, 0)
+    Q = kernel / kernel.sum()
+    positive = P > 0
+    return (P[positive] * np.log(P[positive] / Q[positive])).sum()
+
+
+def test_the_forces_are_the_gradient_of_the_divergence(team):
+    """By central differences of the divergence, all in double precision but our forces."""
+    n = 150
+    indices, squared = graph(blobs(n, 5), 30)
+    ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
+    rows = lay_out(ours, np.arange(n), team)
+    P = full(rows, n).astype(np.float64)
+    Y = some_map(n, 20)
+    pull, push = np.empty_like(Y), np.empty_like(Y)
+    team.run(attract, 1, n, Y, rows.starts, rows.columns, rows.values, pull)
+    Z = ExactRepulsion(n, team).forces(Y, push)
+    gradient = 4 * (pull - push / Z)
+    step, numeric = 1e-4, np.zeros((n, 2))
+    for i in range(0, n, 7):
+        for axis in range(2):
+            there, back = Y.astype(np.float64), Y.astype(np.float64)
+            there[i, axis] += step
+            back[i, axis] -= step
+            numeric[i, axis] = (kl_divergence(P, there) - kl_divergence(P, back)) / (2 * step)
+    np.testing.assert_allclose(gradient[::7], numeric[::7], atol=1e-6)
+    assert np.abs(numeric).max() > 1e-4
+
+
+def test_log_distances_give_the_divergence(team):
+    n = 400
+    indices, squared = graph(blobs(n, 5), 30)
+    ours = make_affinities(indices, squared, 10.0, team)
+    P = full(
+        lay_out(make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0), np.arange(n), team), n
+    )
+    Y = some_map(n, 30)
+    tile = tile_size(n)
+    sums = np.empty(-(-n // tile))
+    team.run(log_distances, len(sums), tile, Y, ours.indices, ours.signed, sums)
+    _, Z = true_repulsion(Y)
+    value = ours.entropy_term + sums.sum() + math.log(Z)
+    assert value == pytest.approx(
+        kl_divergence(P.astype(np.float64), Y.astype(np.float64)), rel=1e-3
+    )

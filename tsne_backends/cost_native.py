@@ -1,0 +1,97 @@
+"""The cost model of our own engine: seconds and bytes, pure functions as in ``cost``.
+
+Constants are in seconds of one thread on the reference processor (see ``cost``), measured for this
+file on mixtures of Gaussians, noise and image patches, n = 2,000 to 200,000.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tsne_backends import cost
+from tsne_backends.machine import Machine
+from tsne_backends.problem import Phase, Problem
+
+#: Compiling all kernels, once per machine and version; loading them from disk, once per process.
+COMPILE_SECONDS, LOAD_SECONDS = 4.0, 0.4
+#: Searching everything, per pair: comparison, and one multiplication per feature.
+PAIR_SECONDS, PAIR_FEATURE_SECONDS = 1.4e-9, 3e-11
+#: Searching lists, per row at 50,000 rows, and per feature of it; growth of both with n.
+LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 2.0e-5, 2.6e-7
+LISTED_GROWTH, LISTED_GROWTH_ROWS = 0.3, 50_000
+#: Bandwidths and symmetric affinities, per neighbour.
+AFFINITY_SECONDS = 7e-8
+#: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
+ATTRACTION_SECONDS = 1.2e-9
+#: Spreading and reading on the grid, per row; FFT, per transformed value and its logarithm.
+ROW_SECONDS, VALUE_SECONDS = 6e-8, 4.4e-10
+#: Nodes of the grid per unit of the map.
+NODES_PER_UNIT = 2.5
+#: Summing over all pairs instead, per pair.
+EXACT_PAIR_SECONDS = 2.4e-10
+#: Fixed cost of one iteration.
+ITERATION_CALL_SECONDS = 2e-4
+#: Iterations of ``max_iter="auto"``: early exaggeration, settling, fast.
+AUTO_ITERATIONS = 500
+
+#: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
+#: (three quarters in both directions: 6.5). Bytes per row beside: positions and the optimiser.
+NEIGHBOUR_BYTES, ROW_BYTES = 14.5, 120
+#: Bytes per node of the grid: charges, potentials, transforms twice as long each way.
+NODE_BYTES = 40
+
+
+def search_seconds(problem: Problem, machine: Machine, search: str = "auto") -> float:
+    """Return the seconds of our own search.
+
+    Parameters
+    ----------
+    problem : Problem
+    machine : Machine
+    search : {"auto", "exact", "approximate"}
+    """
+    n, d = problem.n_samples, problem.n_features
+    k_share = 0.5 + problem.n_neighbors / 180
+    comparing = float(n) ** 2 * PAIR_SECONDS / machine.speeds.core
+    exact = comparing + float(n) ** 2 * d * PAIR_FEATURE_SECONDS / machine.speeds.matrix
+    growth = math.pow(max(n, 2) / LISTED_GROWTH_ROWS, LISTED_GROWTH)
+    listed = LISTED_ROW_SECONDS / machine.speeds.core
+    listed += LISTED_ROW_FEATURE_SECONDS * d / machine.speeds.matrix
+    ways = {"exact": exact, "approximate": n * growth * k_share * listed}
+    seconds = ways.get(search, min(ways.values()))
+    return cost.SEARCH_CALL_SECONDS + seconds / machine.parallel(problem.n_threads)
+
+
+def optimise_seconds(problem: Problem, machine: Machine) -> float:
+    """Return the seconds of affinities, initial positions and all iterations."""
+    entries = problem.n_samples * problem.n_neighbors
+    threads = machine.parallel(problem.n_threads)
+    affinities = AFFINITY_SECONDS * entries / threads / machine.speeds.core
+    seconds = affinities + cost.initialisation_seconds(problem, machine)
+    n_iter = AUTO_ITERATIONS if problem.max_iter == "auto" else problem.iterations
+    share = n_iter / problem.iterations
+    for phase in problem.phases:
+        seconds += share * phase.n_iter * _iteration_seconds(problem, phase, machine)
+    return seconds
+
+
+def _iteration_seconds(problem: Problem, phase: Phase, machine: Machine) -> float:
+    n = problem.n_samples
+    per_axis = 2 * NODES_PER_UNIT  # free space doubles each axis
+    values = cost.mean_cells(problem, phase) * per_axis**2
+    grid = ROW_SECONDS * n + VALUE_SECONDS * values * math.log2(values) / 2
+    pairs = EXACT_PAIR_SECONDS * float(n) ** 2
+    repulsion = min(grid, pairs) if problem.method == "auto" else grid
+    attraction = ATTRACTION_SECONDS * n * problem.n_neighbors
+    shared = (repulsion + attraction) / machine.parallel(problem.n_threads)
+    return (ITERATION_CALL_SECONDS + shared) / machine.speeds.core
+
+
+def peak_bytes(problem: Problem) -> float:
+    """Return the peak memory: X, a copy of it in single precision, the graph, the grid."""
+    n = problem.n_samples
+    cells = max(cost.mean_cells(problem, phase) for phase in problem.phases)
+    grid = NODE_BYTES * cells * NODES_PER_UNIT**2
+    copies = 0 if problem.is_sparse else 8.0 * n * problem.n_features
+    graph = (NEIGHBOUR_BYTES * problem.n_neighbors + ROW_BYTES) * n
+    return problem.n_bytes + max(copies + graph / 2, graph) + grid

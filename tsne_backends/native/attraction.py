@@ -1,0 +1,171 @@
+"""Attraction, and the step of every point: one pass over the affinities and all per-point state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+
+#: scikit-learn's gains: plus and times on agreement and disagreement of signs, and their floor.
+GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
+#: No point moves further than this in one iteration, in units of the map: openTSNE's limit, which
+#: keeps an unlucky step from throwing an island off the map.
+MAX_STEP = F(5.0)
+#: What each tile reports: lowest and highest x and y, and the squared norm of the gradient.
+REPORTS = 5
+
+
+@kernel
+def attract(
+    first: int, stop: int, tile: int, Y: Any, starts: Any, columns: Any, values: Any, out: Any
+) -> None:
+    """Write Σ_j p_ij k (y_i - y_j) of every point to ``out``.
+
+    Parameters
+    ----------
+    first, stop : int
+        Range of tiles.
+    tile : int
+        Points per tile.
+    Y : ndarray of shape (n, 2), float32
+        Positions.
+    starts, columns, values : ndarray
+        Affinities as compressed sparse rows: int64, uint32, float32.
+    out : ndarray of shape (n, 2), float32
+        Filled for the points of the tiles.
+    """
+    for i in range(U(first) * U(tile), min(U(stop) * U(tile), U(len(Y)))):
+        x, y = Y[i, U0], Y[i, U1]
+        dx, dy = F0, F0
+        for at in range(U(starts[i]), U(starts[i + U1])):
+            j = U(columns[at])
+            u, v = x - Y[j, U0], y - Y[j, U1]
+            w = values[at] / (F1 + u * u + v * v)
+            dx += w * u
+            dy += w * v
+        out[i, U0], out[i, U1] = dx, dy
+
+
+@kernel
+def move(
+    first: int,
+    stop: int,
+    tile: int,
+    Y: Any,
+    starts: Any,
+    columns: Any,
+    values: Any,
+    repulsion: Any,
+    pull: Any,
+    push: Any,
+    rate: Any,
+    momentum: Any,
+    one_axis: bool,
+    update: Any,
+    gains: Any,
+    moved: Any,
+    reports: Any,
+) -> None:
+    """Compute the gradient of every point and take its step.
+
+    The gradient is 4 (exaggeration Σ p k (y_i - y_j) - Σ k² (y_i - y_j) / Z), scikit-learn's; the
+    step is its gradient descent with momentum and gains, each step clipped.
+
+    Parameters
+    ----------
+    first, stop, tile, Y, starts, columns, values
+        As in `attract`.
+    repulsion : ndarray of shape (n, 2), float32
+        Σ k² (y_i - y_j) of every point.
+    pull, push : float32
+        4 × exaggeration, and 4 / Z.
+    rate, momentum : float32
+        Learning rate in scikit-learn's units, and momentum.
+    one_axis : bool
+        The map has one dimension; the second coordinate stays as it is.
+    update, gains : ndarray of shape (n, 2), float32
+        State of the optimiser, updated.
+    moved : ndarray of shape (n, 2), float32
+        New positions. The old ones are read by other tiles and stay.
+    reports : ndarray of shape (n_tiles, 5), float64
+        Per tile: lowest x, lowest y, highest x, highest y, Σ |gains × gradient|².
+    """
+    for t in range(U(first), U(stop)):
+        start = t * U(tile)
+        low_x, low_y = F(3e38), F(3e38)
+        high_x, high_y = F(-3e38), F(-3e38)
+        norm = 0.0
+        for i in range(start, min(start + U(tile), U(len(Y)))):
+            x, y = Y[i, U0], Y[i, U1]
+            dx, dy = F0, F0
+            for at in range(U(starts[i]), U(starts[i + U1])):
+                j = U(columns[at])
+                u, v = x - Y[j, U0], y - Y[j, U1]
+                w = values[at] / (F1 + u * u + v * v)
+                dx += w * u
+                dy += w * v
+            dx = pull * dx - push * repulsion[i, U0]
+            dy = pull * dy - push * repulsion[i, U1]
+            if one_axis:
+                dy = F0
+            gx, gy = gains[i, U0], gains[i, U1]
+            ux, uy = update[i, U0], update[i, U1]
+            gx = gx + GAIN_UP if dx * ux < F0 else gx * GAIN_DOWN
+            gy = gy + GAIN_UP if dy * uy < F0 else gy * GAIN_DOWN
+            gx, gy = max(gx, MIN_GAIN), max(gy, MIN_GAIN)
+            dx *= gx
+            dy *= gy
+            norm += dx * dx + dy * dy
+            ux = momentum * ux - rate * dx
+            uy = momentum * uy - rate * dy
+            length = ux * ux + uy * uy
+            if length > MAX_STEP * MAX_STEP:
+                shorter = MAX_STEP / F(math.sqrt(length))
+                ux *= shorter
+                uy *= shorter
+            if not length < F(1e30):  # no number, or soon none: the point stays, the norm tells
+                ux, uy = F0, F0
+                norm = math.inf
+            gains[i, U0], gains[i, U1] = gx, gy
+            update[i, U0], update[i, U1] = ux, uy
+            x += ux
+            y += uy
+            moved[i, U0], moved[i, U1] = x, y
+            low_x, low_y = min(low_x, x), min(low_y, y)
+            high_x, high_y = max(high_x, x), max(high_y, y)
+        reports[t, U0], reports[t, U1] = low_x, low_y
+        reports[t, U(2)], reports[t, U(3)] = high_x, high_y
+        reports[t, U(4)] = norm
+
+
+@kernel
+def log_distances(
+    first: int, stop: int, tile: int, Y: Any, indices: Any, signed: Any, sums: Any
+) -> None:
+    """Sum p log(1 + |y_i - y_j|²) over all ordered pairs of neighbours, tile by tile.
+
+    Parameters
+    ----------
+    first, stop, tile
+        As in `attract`.
+    Y : ndarray of shape (n, 2), float32
+        Positions in the order of the neighbour search.
+    indices, signed : ndarray of shape (n, k)
+        As in `affinities.Affinities`; a pair only one row knows of counts twice.
+    sums : ndarray of shape (n_tiles,), float64
+        Filled.
+    """
+    for t in range(U(first), U(stop)):
+        total = 0.0
+        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(Y)))):
+            x, y = Y[i, U0], Y[i, U1]
+            row = 0.0
+            for c in range(U(indices.shape[1])):
+                j = U(indices[i, c])
+                u, v = x - Y[j, U0], y - Y[j, U1]
+                p = signed[i, c]
+                p = max(p, F(-2) * p)
+                row += p * math.log(F1 + u * u + v * v)
+            total += row
+        sums[t] = total

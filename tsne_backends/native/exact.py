@@ -1,0 +1,92 @@
+"""Repulsion pair by pair: what a grid costs at least is more than all pairs of few points."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.native.grid import SUPPORT
+from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.threads import Team
+
+#: Rows in one tile.
+TILE_ROWS = 64
+#: What one pair, one transformed value and its logarithm, one point on a grid, and the calls of one
+#: grid cost, in seconds of one core (Zen 4). They only decide which way is taken, and never depend
+#: on the machine: a seed must repeat.
+PAIR_SECONDS, VALUE_SECONDS, POINT_SECONDS, GRID_SECONDS = 2.3e-10, 4.4e-10, 6e-8, 1e-4
+
+
+def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:
+    """Say whether all pairs cost less than a grid under a map.
+
+    Parameters
+    ----------
+    n : int
+        Points.
+    span : ndarray of shape (2,), float64
+        Width and height of the map.
+    h : float
+        Spacing of the grid.
+    """
+    if n > 2**14:
+        return False
+    nodes = [max(32.0, float(side) / h + SUPPORT) for side in span]
+    values = 4 * nodes[0] * nodes[1]
+    grid = GRID_SECONDS + POINT_SECONDS * n + VALUE_SECONDS * values * math.log2(values) / 2
+    return PAIR_SECONDS * float(n) ** 2 < grid
+
+
+class ExactRepulsion:
+    """Repulsion summed over all pairs.
+
+    Parameters
+    ----------
+    n : int
+        Points.
+    team : Team
+    """
+
+    def __init__(self, n: int, team: Team) -> None:
+        self._team = team
+        self._axes = np.empty((2, n), dtype=np.float32)
+        self._sums = np.empty(-(-n // TILE_ROWS), dtype=np.float64)
+
+    def forces(self, Y: NDArray[np.float32], out: NDArray[np.float32]) -> float:
+        """Write Σ_j k² (y_i - y_j) of every point to ``out`` and return Z.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (n, 2), float32
+        out : ndarray of shape (n, 2), float32
+
+        Returns
+        -------
+        float
+            Sum of the kernel over all ordered pairs of different points.
+        """
+        self._axes[:] = Y.T
+        self._team.run(_repel, len(self._sums), self._axes[0], self._axes[1], out, self._sums)
+        return float(self._sums.sum())
+
+
+@kernel
+def _repel(first: int, stop: int, x: Any, y: Any, out: Any, sums: Any) -> None:
+    n = U(len(x))
+    for t in range(U(first), U(stop)):
+        total: Any = 0.0
+        for i in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), n)):
+            dx, dy, z = F0, F0, F0
+            for j in range(n):
+                u, v = x[i] - x[j], y[i] - y[j]
+                k = F1 / (F1 + u * u + v * v)
+                z += k
+                k *= k
+                dx += k * u
+                dy += k * v
+            out[i, U0], out[i, U1] = dx, dy
+            total += z - F(1)
+        sums[t] = total

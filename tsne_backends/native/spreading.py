@@ -1,0 +1,176 @@
+"""Between points and the nodes of a grid: spreading charges, and reading potential and force.
+
+Spreading is shared out by stripes of grid rows, which are the same for every number of threads, and
+within a stripe points add their weights in their own order: sums are then always rounded alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tsne_backends.native.grid import SUPPORT
+from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, kernel
+
+#: Grid rows in one stripe. Stripes of even number are spread at once, then those of odd number:
+#: a stripe reaches three rows into the next, so no two threads ever write to one node.
+STRIPE_ROWS = 8
+
+SIXTH, TWO_THIRDS, HALF = F(1 / 6), F(2 / 3), F(0.5)
+
+
+@kernel
+def assign(
+    first: int,
+    stop: int,
+    tile: int,
+    Y: Any,
+    x0: Any,
+    y0: Any,
+    inverse: Any,
+    stripe: Any,
+    counts: Any,
+) -> None:
+    """Write the stripe of every point, and how many points of each tile each stripe has."""
+    for t in range(U(first), U(stop)):
+        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(Y)))):
+            row = U((Y[i, U0] - x0) * inverse) - U1
+            s = row // U(STRIPE_ROWS)
+            stripe[i] = s
+            counts[t, s] += U32(1)
+
+
+@kernel
+def offsets(counts: Any, starts: Any) -> None:
+    """Turn counts into the place where each tile's points of each stripe begin."""
+    total = U32(0)
+    for s in range(U(counts.shape[1])):
+        starts[s] = total
+        for t in range(U(counts.shape[0])):
+            n = counts[t, s]
+            counts[t, s] = total
+            total += n
+    starts[U(counts.shape[1])] = total
+
+
+@kernel
+def sort_by_stripe(first: int, stop: int, tile: int, stripe: Any, places: Any, order: Any) -> None:
+    """List the points stripe by stripe, within a stripe in their own order."""
+    for t in range(U(first), U(stop)):
+        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(stripe)))):
+            s = U(stripe[i])
+            order[U(places[t, s])] = i
+            places[t, s] += U32(1)
+
+
+@kernel
+def spread(
+    first: int,
+    stop: int,
+    parity: int,
+    Y: Any,
+    x0: Any,
+    y0: Any,
+    inverse: Any,
+    order: Any,
+    starts: Any,
+    charge: Any,
+) -> None:
+    """Add the B-spline weights of the points of every second stripe to the nodes."""
+    for half in range(U(first), U(stop)):
+        s = U2 * half + U(parity)
+        for at in range(U(starts[s]), U(starts[s + U1])):
+            i = U(order[at])
+            u = (Y[i, U0] - x0) * inverse
+            v = (Y[i, U1] - y0) * inverse
+            row, column = U(u), U(v)
+            f = u - F(row)
+            g = v - F(column)
+            row -= U1
+            column -= U1
+            e = F1 - g
+            b0 = e * e * e * SIXTH
+            b1 = TWO_THIRDS - g * g * (F1 - HALF * g)
+            b2 = TWO_THIRDS - e * e * (F1 - HALF * e)
+            b3 = g * g * g * SIXTH
+            e = F1 - f
+            for a in range(U(SUPPORT)):
+                if a == U0:
+                    w = e * e * e * SIXTH
+                elif a == U1:
+                    w = TWO_THIRDS - f * f * (F1 - HALF * f)
+                elif a == U2:
+                    w = TWO_THIRDS - e * e * (F1 - HALF * e)
+                else:
+                    w = f * f * f * SIXTH
+                charge[row + a, column] += w * b0
+                charge[row + a, column + U1] += w * b1
+                charge[row + a, column + U2] += w * b2
+                charge[row + a, column + U3] += w * b3
+
+
+@kernel
+def read(
+    first: int,
+    stop: int,
+    tile: int,
+    Y: Any,
+    x0: Any,
+    y0: Any,
+    inverse: Any,
+    field: Any,
+    own: Any,
+    out: Any,
+    potential: Any,
+) -> None:
+    """Interpolate the field and its gradient at every point; sum the potential of each tile."""
+    half_inverse = HALF * inverse  # of -∇φ / 2; the sign is in the order of the differences
+    for t in range(U(first), U(stop)):
+        total: Any = 0.0
+        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(Y)))):
+            u = (Y[i, U0] - x0) * inverse
+            v = (Y[i, U1] - y0) * inverse
+            row, column = U(u), U(v)
+            f = u - F(row)
+            g = v - F(column)
+            row -= U1
+            column -= U1
+            e = F1 - g
+            b0 = e * e * e * SIXTH
+            b1 = TWO_THIRDS - g * g * (F1 - HALF * g)
+            b2 = TWO_THIRDS - e * e * (F1 - HALF * e)
+            b3 = g * g * g * SIXTH
+            # Derivatives of the weights, with their sign turned.
+            d0 = HALF * e * e
+            d1 = g * (F(2) - F(1.5) * g)
+            d2 = -e * (F(2) - F(1.5) * e)
+            d3 = -HALF * g * g
+            e = F1 - f
+            phi, dx, dy = F0, F0, F0
+            for a in range(U(SUPPORT)):
+                if a == U0:
+                    w = e * e * e * SIXTH
+                    d = HALF * e * e
+                elif a == U1:
+                    w = TWO_THIRDS - f * f * (F1 - HALF * f)
+                    d = f * (F(2) - F(1.5) * f)
+                elif a == U2:
+                    w = TWO_THIRDS - e * e * (F1 - HALF * e)
+                    d = -e * (F(2) - F(1.5) * e)
+                else:
+                    w = f * f * f * SIXTH
+                    d = -HALF * f * f
+                p0 = field[row + a, column]
+                p1 = field[row + a, column + U1]
+                p2 = field[row + a, column + U2]
+                p3 = field[row + a, column + U3]
+                inner = b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3
+                phi += w * inner
+                dx += d * inner
+                dy += w * (d0 * p0 + d1 * p1 + d2 * p2 + d3 * p3)
+            # Less what the point's own charge does to it; see `grid.own_terms`.
+            p, q = f * (F1 - f), g * (F1 - g)
+            out[i, U0] = dx * half_inverse - (own[U0] + own[U1] * q) * p * (F1 - f - f)
+            out[i, U1] = dy * half_inverse - (own[U0] + own[U1] * p) * q * (F1 - g - g)
+            mine = own[U2] + own[U3] * (p + q) + own[U(4)] * p * q + own[U(5)] * (p * p + q * q)
+            total += phi - mine
+        potential[t] = total

@@ -1,0 +1,104 @@
+"""A team of threads that share out the tiles of a kernel, and leave no trace.
+
+What each tile computes never depends on which thread takes it or how many there are; that is what
+makes a seed repeat at any number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from types import TracebackType
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+#: Portions per thread in one call: more even out the load on a busy machine, fewer cost less.
+PORTIONS_PER_THREAD = 4
+
+
+class Team:
+    """Threads for one computation, to be used in a ``with`` statement.
+
+    Waiting threads sleep. While the team exists, BLAS and OpenMP libraries are held to one thread
+    each, because the team itself keeps every core busy; afterwards they are as they were.
+
+    Parameters
+    ----------
+    n_threads : int
+        Threads, the caller's own included; at least 1.
+
+    Attributes
+    ----------
+    n_threads : int
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        if n_threads < 1:
+            raise ValueError(f"A team needs at least one thread; n_threads was {n_threads}.")
+        self.n_threads = n_threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._limits: Any = None
+
+    def __enter__(self) -> Team:
+        self._limits = threadpool_limits(limits=1)
+        if self.n_threads > 1:
+            self._pool = ThreadPoolExecutor(self.n_threads - 1, "serverless-tsne")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        self._limits.restore_original_limits()
+
+    def run(self, work: Callable[..., Any], n_tiles: int, *arguments: Any) -> None:
+        """Call ``work(first, stop, *arguments)`` until every tile from 0 to n_tiles is done.
+
+        Parameters
+        ----------
+        work : callable
+            Releases the interpreter's lock while it works; writes nothing that another tile reads.
+        n_tiles : int
+            Number of tiles.
+        *arguments
+            Handed on to every call.
+
+        Raises
+        ------
+        Exception
+            Whatever ``work`` raised, once no thread works any more.
+        """
+        helpers = min(self.n_threads, n_tiles) - 1
+        if helpers <= 0 or self._pool is None:
+            if n_tiles > 0:
+                work(0, n_tiles, *arguments)
+            return
+        portion = max(1, n_tiles // (PORTIONS_PER_THREAD * self.n_threads))
+        turns = count(0, portion)  # next() of it is atomic in CPython
+        lock = threading.Lock()
+
+        def take_turns() -> None:
+            while True:
+                with lock:  # and this makes it so in every other Python
+                    first = next(turns)
+                if first >= n_tiles:
+                    return
+                work(first, min(first + portion, n_tiles), *arguments)
+
+        waiting: list[Future[None]] = [self._pool.submit(take_turns) for _ in range(helpers)]
+        try:
+            take_turns()
+        finally:
+            # Also after an error: the arrays must not be written to once this call is over.
+            errors = [future.exception() for future in waiting]
+        for error in errors:
+            if error is not None:
+                raise error

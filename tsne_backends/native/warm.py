@@ -1,0 +1,66 @@
+"""Whether the kernels are compiled, and compiling them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+#: A kernel every run needs; where the disk has it compiled, it has the others.
+_WITNESS = "attraction.move"
+
+
+def is_compiled() -> bool:
+    """Say whether kernels compiled by this version of Python lie on disk, without loading numba.
+
+    Returns
+    -------
+    bool
+        False, too, where they were compiled from an older source.
+    """
+    here = Path(__file__).parent
+    source = (here / "attraction.py").stat().st_mtime
+    pattern = f"{_WITNESS}-*.py{sys.version_info.major}{sys.version_info.minor}*.nbi"
+    for folder, depth in _cache_folders(here):
+        try:
+            found = [path.stat().st_mtime for path in folder.glob(depth + pattern)]
+        except OSError:  # no such folder, or none of ours
+            continue
+        if any(compiled >= source for compiled in found):
+            return True
+    return False
+
+
+def _cache_folders(here: Path) -> list[tuple[Path, str]]:
+    """Return where numba keeps what it compiled, and how deep: by choice, beside the source, or
+    in the user's cache folder where the source cannot be written to.
+    """
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return [(Path(chosen), "*/")]
+    import platformdirs
+
+    return [(here / "__pycache__", ""), (Path(platformdirs.user_cache_dir("numba")), "*/")]
+
+
+@cache
+def warm_up() -> None:
+    """Compile every kernel, or load it from disk, by runs of every kind on few points."""
+    import numpy as np
+
+    from tsne_backends.native.affinities import make_affinities
+    from tsne_backends.native.engine import GO_ON, Engine
+    from tsne_backends.native.schedule import Stage
+    from tsne_backends.native.search import _kth_distances, find_neighbors
+    from tsne_backends.native.threads import Team
+
+    X = np.random.RandomState(0).standard_normal((300, 3)).astype(np.float32)
+    with Team(1) as team:
+        neighbors = find_neighbors(X, 6, team)
+        assert neighbors is not None
+        _kth_distances(X, np.arange(2), 6, team)
+        affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
+        for exact in (True, False):
+            engine = Engine(affinities, X[:, :2], team, exact)
+            engine.run([Stage("main", 1, 1.0, 50.0, 0.5)], lambda _: None, lambda _: GO_ON)

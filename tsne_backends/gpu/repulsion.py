@@ -150,7 +150,7 @@ def box_around(positions: Any, step: float) -> Box:
             "apart for single precision. Try a smaller learning rate, or learning_rate='auto'."
         )
     span = float((high - low).max())
-    step = max(min(step, span / LEAST_NODES), min(step, LEAST_STEP), span / (MAX_NODES - MARGIN))
+    step = max(_step_for(span, step), span / (MAX_NODES - MARGIN))
     nodes = [_fast_size(math.ceil(side / step) + MARGIN) for side in high - low]
     first = (low + high) / 2 - (np.array(nodes) - 1) / 2 * step
     return Box((nodes[0], nodes[1]), (float(first[0]), float(first[1])), step)
@@ -195,6 +195,12 @@ def kernel_transform(padded: tuple[int, int], step: float) -> tuple[Any, Any]:
     # The other half of the spectrum mirrors this one, but for its two ends.
     own = (2 * seen.sum() - seen[0] - seen[half - 1]) / (padded[0] * padded[1])
     return cupy.ascontiguousarray(transform, dtype=cupy.float32), own
+
+
+def _step_for(span: float, step: float) -> float:
+    """Return the step, or for small maps a finer one: of a few, so that the kernel can be kept."""
+    finer = (step, step / 1.5, step / 2.25)
+    return next((one for one in finer if one <= span / LEAST_NODES), min(step, LEAST_STEP))
 
 
 def _fast_size(least: int) -> int:

@@ -73,7 +73,7 @@ def gpu(monkeypatch, _kernel_folder):
     import fake_rapids
     from cuda_on_cpu import COMPILER
 
-    if COMPILER is None:
+    if COMPILER is None:  # the kernels are CUDA C: without a compiler nothing here can run them
         pytest.skip("needs a C++ compiler, with which the GPU kernels run on the processor")
     return fake_rapids.install(monkeypatch, _kernel_folder)
 

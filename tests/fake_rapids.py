@@ -8,221 +8,19 @@ Not played: streams, memory that runs full by itself, the order of ties, cuML's 
 (scikit-learn answers for them).
 """
 
-import contextlib
 import importlib.machinery
 import sys
 import types
 import typing
 
-import cuda_on_cpu
 import numpy as np
+from fake_cupy import DeviceArray, RawModule, bare, make_cupy, on_device
 
 from tsne_backends.backends import cuml as backend_module
 from tsne_backends.gpu import hardware, kernels
 from tsne_backends.machine import LocalGpu
 
 GPU = LocalGpu("NVIDIA L4", 24e9, "580.65.06", "8.9")
-
-
-class DeviceArray(np.ndarray):
-    """An array "on the GPU": operations with arrays of the processor fail, as with CuPy."""
-
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        for one in inputs:
-            if type(one) is np.ndarray and one.ndim:
-                raise TypeError(f"Unsupported type {np.ndarray} in {ufunc.__name__}")
-        if out is not None:
-            kwargs["out"] = tuple(bare(one) for one in out)
-        result = getattr(ufunc, method)(*map(bare, inputs), **kwargs)
-        return on_device(result) if out is None else out[0]
-
-    def __array_function__(self, func, kinds, args, kwargs):
-        raise TypeError(f"numpy.{func.__name__} was called with an array on the GPU")
-
-    @property
-    def device(self):
-        return Device(0)
-
-    def __dlpack_device__(self):
-        return (2, 0)
-
-    def get(self):
-        return np.array(bare(self))
-
-    def sum(self, axis=None, dtype=None):
-        return on_device(bare(self).sum(axis=axis, dtype=dtype))
-
-    def mean(self, axis=None, dtype=None):
-        return on_device(bare(self).mean(axis=axis, dtype=dtype))
-
-    def std(self, axis=None):
-        return on_device(bare(self).std(axis=axis))
-
-    def min(self, axis=None):
-        return on_device(bare(self).min(axis=axis))
-
-    def max(self, axis=None):
-        return on_device(bare(self).max(axis=axis))
-
-    def argmin(self, axis=None):
-        return on_device(bare(self).argmin(axis=axis))
-
-    def argmax(self, axis=None):
-        return on_device(bare(self).argmax(axis=axis))
-
-    def all(self):
-        return on_device(bare(self).all())
-
-    def any(self, axis=None):
-        return on_device(bare(self).any(axis=axis))
-
-    def __getitem__(self, key):
-        return on_device(bare(self)[unwrap(key)])
-
-    def __setitem__(self, key, value):
-        if type(value) is np.ndarray and value.ndim:
-            raise TypeError("an array of the processor was put into one on the GPU")
-        bare(self)[unwrap(key)] = bare(value)
-
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
-
-    def __array__(self, *args, **kwargs):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
-
-
-def bare(value):
-    return value.view(np.ndarray) if isinstance(value, DeviceArray) else value
-
-
-def unwrap(key):
-    if isinstance(key, tuple):
-        return tuple(map(bare, key))
-    if type(key) is np.ndarray:
-        raise TypeError("an array on the GPU was indexed by one of the processor")
-    return bare(key)
-
-
-def on_device(value):
-    """Return a result as CuPy has it: even single numbers are arrays."""
-    return np.asarray(value).view(DeviceArray)
-
-
-def lifted(function):
-    """Turn a function of NumPy into one of CuPy."""
-
-    def call(*args, **kwargs):
-        for one in args:
-            if type(one) is np.ndarray:
-                raise TypeError(f"cupy.{function.__name__} got an array of the processor")
-        args = [[bare(x) for x in one] if isinstance(one, list) else bare(one) for one in args]
-        return on_device(function(*args, **{key: bare(one) for key, one in kwargs.items()}))
-
-    return call
-
-
-class RawModule:
-    """Kernels, compiled for the processor."""
-
-    library = None
-    folder = None
-
-    def __init__(self, *, code, options=()):
-        assert all(option.startswith("--") for option in options)
-        self.signatures = cuda_on_cpu.signatures(code)
-        if RawModule.library is None:
-            RawModule.library = cuda_on_cpu.compile_kernels(code, RawModule.folder)
-
-    def get_function(self, name):
-        types_ = self.signatures[name]
-
-        def kernel(grid, block, arguments):
-            assert all(isinstance(one, (DeviceArray, np.generic)) for one in arguments), (
-                f"{name} got something that does not lie on the GPU"
-            )
-            plain = [bare(one) for one in arguments]
-            cuda_on_cpu.call(RawModule.library, types_, name, grid, block, plain)
-
-        return kernel
-
-
-class Pool:
-    def __init__(self):
-        self.freed = 0
-        self.malloc = None
-
-    def free_all_blocks(self):
-        self.freed += 1
-
-
-class Device:
-    current = 0
-
-    def __init__(self, number=None):
-        self.id = Device.current if number is None else number
-
-    def __enter__(self):
-        if self.id:
-            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-
-#: What our code uses of CuPy that is named and behaves as in NumPy.
-FUNCTIONS = """
-    abs arange bincount concatenate cos cumsum empty empty_like flatnonzero isfinite log maximum
-    minimum ones_like searchsorted sign sort sqrt stack take_along_axis where zeros zeros_like
-""".split()  # noqa: SIM905 — a list of 24 quoted words is harder to read
-
-
-def make_cupy():
-    cupy = types.ModuleType("cupy")
-    for name in FUNCTIONS:
-        setattr(cupy, name, lifted(getattr(np, name)))
-    # CuPy's sorts are stable, always.
-    cupy.argsort = lambda a, axis=-1: on_device(np.argsort(bare(a), axis=axis, kind="stable"))
-    cupy.ascontiguousarray = lambda a, dtype=None: on_device(
-        np.ascontiguousarray(bare(a), dtype=dtype)
-    )
-    # From the processor's memory, this is how arrays come to the GPU.
-    cupy.asarray = lambda a, dtype=None, order=None: on_device(
-        np.asarray(bare(a), dtype=dtype, order=order)
-    )
-    cupy.asnumpy = lambda a: np.array(bare(a))
-    cupy.from_dlpack = lambda a: on_device(bare(a.payload if hasattr(a, "payload") else a))
-    for name in ("int32", "int64", "float32", "float64", "uint64"):
-        setattr(cupy, name, getattr(np, name))
-    cupy.inf = np.inf
-    cupy.ndarray = DeviceArray
-    cupy.RawModule = RawModule
-    cupy.fft = types.SimpleNamespace(
-        # Of the precision of what is given, as in CuPy.
-        rfft2=lambda a, s=None: on_device(
-            np.fft.rfft2(bare(a), s=s).astype(np.result_type(a.dtype, np.complex64))
-        ),
-        config=types.SimpleNamespace(
-            get_plan_cache=lambda: types.SimpleNamespace(clear=lambda: None)
-        ),
-        irfft2=lambda a, s=None: on_device(np.fft.irfft2(bare(a), s=s).astype(np.float32)),
-    )
-    cupy.linalg = types.SimpleNamespace(
-        eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
-    )
-    runtime = types.SimpleNamespace(
-        getDeviceProperties=lambda number: {"name": GPU.name.encode()},
-    )
-    cupy.cuda = types.SimpleNamespace(
-        Device=Device,
-        runtime=runtime,
-        using_allocator=lambda malloc: contextlib.nullcontext(),
-        get_current_stream=lambda: types.SimpleNamespace(synchronize=Resources.cupy_waited),
-    )
-    pools = {"memory": Pool(), "pinned": Pool()}
-    cupy.get_default_memory_pool = lambda: pools["memory"]
-    cupy.get_default_pinned_memory_pool = lambda: pools["pinned"]
-    return cupy
 
 
 # cuVS.
@@ -523,7 +321,7 @@ def install(monkeypatch, folder, release="26.10.0"):
     TSNE.made = ()
     Resources.settled = True
     Resources.pending.clear()
-    for module in [make_cupy(), *make_cuvs(faults), *make_cuml()]:
+    for module in [make_cupy(GPU.name, Resources.cupy_waited), *make_cuvs(faults), *make_cuml()]:
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for module in (hardware, backend_module):

@@ -195,10 +195,7 @@ def test_distances_on_a_gpu_are_for_the_processor(cupy):
 
 
 def test_a_kind_without_a_way_back_gets_cupys(cupy):
-    class Other(Tensor):
-        pass
-
-    Other.__module__ = "elsewhere"
+    Other = type("Other", (Tensor,), {"__module__": "elsewhere"})
     there = in_kind(np.zeros((3, 2), np.float32), Other(blobs()))
     assert isinstance(there, cupy.ndarray)
 

@@ -223,7 +223,7 @@ def test_nvidias_compiler_takes_the_kernels(architecture):
     """From Turing to Blackwell; compiling needs no GPU."""
     folders = importlib.util.find_spec("nvidia").submodule_search_locations
     found = [path for folder in folders for path in pathlib.Path(folder).rglob("libnvrtc.so.1*")]
-    if not found:
+    if not found:  # other packages of NVIDIA's share the folder; the gate's has the compiler
         pytest.skip("needs NVIDIA's compiler, nvidia-cuda-nvrtc")
     nvrtc = ctypes.CDLL(str(found[0]))
     program, options = (

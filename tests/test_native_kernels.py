@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
 from tsne_backends.native.affinities import lay_out, make_affinities
-from tsne_backends.native.attraction import attract, log_distances
+from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion
 from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
 from tsne_backends.native.order import hilbert_order
@@ -309,17 +309,23 @@ def kl_divergence(P, Y):
 
 
 def test_the_forces_are_the_gradient_of_the_divergence(team):
-    """By central differences of the divergence, all in double precision but our forces."""
+    """By central differences of the divergence, all in double precision but our own step."""
     n = 150
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
     rows = lay_out(ours, np.arange(n), team)
     P = full(rows, n).astype(np.float64)
     Y = some_map(n, 20)
-    pull, push = np.empty_like(Y), np.empty_like(Y)
-    team.run(attract, 1, n, Y, rows.starts, rows.columns, rows.values, pull)
+    push, update, gains, moved = (np.zeros_like(Y) for _ in range(4))
+    gains += 1
     Z = ExactRepulsion(n, team).forces(Y, push)
-    gradient = 4 * (pull - push / Z)
+    reports = np.empty((1, REPORTS))
+    one = np.float32(1)
+    state = (update, gains, moved, reports)
+    forces = (push, np.float32(4), np.float32(4 / Z))
+    affinities = (rows.starts, rows.columns, rows.values)
+    team.run(move, 1, n, Y, *affinities, *forces, one, 0 * one, False, *state)
+    gradient = -update / np.float32(0.8)  # a step from rest, whose gain falls to 0.8
     step, numeric = 1e-4, np.zeros((n, 2))
     for i in range(0, n, 7):
         for axis in range(2):

@@ -95,6 +95,8 @@ GPU_PROBES, GPU_CELL_SECONDS = 17, 2e-3
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
 #: Share of the work per row that grows with the number of neighbours.
 GPU_NEIGHBOUR_SHARE = 0.5
+#: Metrics whose neighbours are those of Euclidean points made of X: all GPU searches take them.
+GPU_EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
 #: Most neighbours of a row: cuML takes 1,023, the row itself among them.
 GPU_MAX_NEIGHBORS = 1_022
 #: Bytes on the GPU per neighbour: graph (8), affinities in two orders (8), and while those of up to
@@ -147,7 +149,7 @@ def gpu_searches_for(problem: Problem) -> tuple[str, ...]:
     All pairs are compared in metrics and for sparse rows that no other search takes, and where
     ``neighbors="exact"`` is asked for.
     """
-    euclidean = problem.metric in ("euclidean", "l2", "cosine", "correlation")
+    euclidean = problem.metric in GPU_EUCLIDEAN_METRICS
     if problem.is_sparse or not euclidean or problem.options.get("neighbors") == "exact":
         return ("brute",)
     return ("brute", "cells")

@@ -16,7 +16,6 @@ from tsne_backends import transfer
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.gpu.arrays import device_of, on_host
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
-from tsne_backends.gpu.neighbors import EUCLIDEAN_METRICS
 from tsne_backends.gpu.refusals import (
     MAX_NEIGHBORS,
     neighbors_per_row,
@@ -146,7 +145,7 @@ class CumlBackend(Backend):
 
     def _needs_cuml(self, problem: Problem) -> bool:
         """Whether a part of the run is cuML's own: iterations, or a metric only it has."""
-        only_cuml = problem.is_sparse or problem.metric not in EUCLIDEAN_METRICS
+        only_cuml = problem.is_sparse or problem.metric not in transfer.GPU_EUCLIDEAN_METRICS
         return only_cuml or self.option(problem, "refine") != "all"
 
     def _embed(self, problem: Problem, X: Any, run: Run, device: int) -> Embedding:

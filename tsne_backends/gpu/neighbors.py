@@ -20,13 +20,11 @@ from tsne_backends.gpu.arrays import dense_on_gpu, on_host
 from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
 from tsne_backends.neighbors import RECALL_SAMPLE
 from tsne_backends.problem import Problem
-from tsne_backends.transfer import quicker_gpu_search
+from tsne_backends.transfer import GPU_EUCLIDEAN_METRICS, quicker_gpu_search
 
-#: Metrics whose neighbours are those of Euclidean points made of X.
-EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
 #: Metrics that scikit-learn and cuML both know, by the same name and with the same meaning; sparse
 #: rows take all but one.
-METRICS = (*EUCLIDEAN_METRICS, "manhattan", "cityblock", "l1", "chebyshev", "minkowski")
+METRICS = (*GPU_EUCLIDEAN_METRICS, "manhattan", "cityblock", "l1", "chebyshev", "minkowski")
 SPARSE_METRICS = tuple(metric for metric in METRICS if metric != "correlation")
 
 
@@ -106,7 +104,7 @@ def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
         Neighbours of a row.
     search : {"auto", "exact", "approximate"}
     """
-    if problem.is_sparse or problem.metric not in EUCLIDEAN_METRICS:
+    if problem.is_sparse or problem.metric not in GPU_EUCLIDEAN_METRICS:
         return "cuml"
     can_sample = problem.n_samples > 4 * (k + RECALL_SAMPLE)
     is_quicker = quicker_gpu_search(problem) == "cells"

@@ -17,37 +17,6 @@ REPORTS = 5
 
 
 @kernel
-def attract(
-    first: int, stop: int, tile: int, Y: Any, starts: Any, columns: Any, values: Any, out: Any
-) -> None:
-    """Write Σ_j p_ij k (y_i - y_j) of every point to ``out``.
-
-    Parameters
-    ----------
-    first, stop : int
-        Range of tiles.
-    tile : int
-        Points per tile.
-    Y : ndarray of shape (n, 2), float32
-        Positions.
-    starts, columns, values : ndarray
-        Affinities as compressed sparse rows: int64, uint32, float32.
-    out : ndarray of shape (n, 2), float32
-        Filled for the points of the tiles.
-    """
-    for i in range(U(first) * U(tile), min(U(stop) * U(tile), U(len(Y)))):
-        x, y = Y[i, U0], Y[i, U1]
-        dx, dy = F0, F0
-        for at in range(U(starts[i]), U(starts[i + U1])):
-            j = U(columns[at])
-            u, v = x - Y[j, U0], y - Y[j, U1]
-            w = values[at] / (F1 + u * u + v * v)
-            dx += w * u
-            dy += w * v
-        out[i, U0], out[i, U1] = dx, dy
-
-
-@kernel
 def move(
     first: int,
     stop: int,
@@ -74,8 +43,14 @@ def move(
 
     Parameters
     ----------
-    first, stop, tile, Y, starts, columns, values
-        As in `attract`.
+    first, stop : int
+        Range of tiles.
+    tile : int
+        Points per tile.
+    Y : ndarray of shape (n, 2), float32
+        Positions.
+    starts, columns, values : ndarray
+        Affinities as compressed sparse rows: int64, uint32, float32.
     repulsion : ndarray of shape (n, 2), float32
         Σ k² (y_i - y_j) of every point.
     pull, push : float32
@@ -148,7 +123,7 @@ def log_distances(
     Parameters
     ----------
     first, stop, tile
-        As in `attract`.
+        As in `move`.
     Y : ndarray of shape (n, 2), float32
         Positions in the order of the neighbour search.
     indices, signed : ndarray of shape (n, k)

@@ -98,14 +98,6 @@ class NativeBackend(Backend):
             return Verdict(False, "numba is not installed; run `pip install numba`.")
         return Verdict(True, "It is part of this package and takes any size of data.")
 
-    def should_run(self, problem: Problem) -> Verdict:
-        """Stand back under ``auto`` until the comparison with openTSNE is complete."""
-        return Verdict(
-            False,
-            'It is new and is used where asked for by name, backend="native"; its maps have been '
-            "compared with openTSNE's on one seed of each data set only.",
-        )
-
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:
         """Predict seconds and memory, compilation included where it has not happened yet."""
         from tsne_backends.native.warm import is_compiled

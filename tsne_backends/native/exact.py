@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from tsne_backends.native.grid import SUPPORT
 from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.repulsion import VALUE_SECONDS
 from tsne_backends.native.threads import Team
 
 #: Rows in one tile.
 TILE_ROWS = 64
-#: What one pair, one transformed value and its logarithm, one point on a grid, and the calls of one
-#: grid cost, in seconds of one core (Zen 4). They only decide which way is taken, and never depend
-#: on the machine: a seed must repeat.
-PAIR_SECONDS, VALUE_SECONDS, POINT_SECONDS, GRID_SECONDS = 2.3e-10, 4.4e-10, 6e-8, 1e-4
+#: What one pair, one point on a grid, and the calls of one grid cost, in seconds of one core
+#: (Zen 4). They only decide which way is taken, and never depend on the machine: a seed must repeat.
+PAIR_SECONDS, POINT_SECONDS, GRID_SECONDS = 1.35e-10, 3.5e-8, 1e-4
 
 
 def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:

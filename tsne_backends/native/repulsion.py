@@ -7,6 +7,8 @@ kernel give all that t-SNE needs: Z = Σ_i φ(y_i) - n, and the force Σ_j k² (
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,13 +28,27 @@ from tsne_backends.native.threads import Team
 TILE_POINTS, MAX_TILES = 1024, 256
 #: Least Z per point: beyond, points are so far apart that single precision cannot tell.
 LEAST_PAIR = 1e-6
-#: Values in one chunk of a transform; fixed, because libraries round by how many lines they get.
-CHUNK_VALUES = 32_768
+#: Complex values in one chunk of a transform, and what the number of chunks is a multiple of, so
+#: that two or four threads get equal shares. The grid alone decides, because libraries round by how
+#: many lines they get.
+CHUNK_VALUES, CHUNKS = 32_768, 4
+#: What the kernels cost per point, and a transform per value and halving, in seconds of one core
+#: (Zen 4); they only decide what is shared out among threads.
+ASSIGN_SECONDS, SORT_SECONDS, SPREAD_SECONDS, READ_SECONDS = 1.2e-9, 2e-9, 4.7e-9, 1.7e-8
+VALUE_SECONDS = 4.4e-10
 
 
 def tile_size(n: int) -> int:
     """Return points per tile, the same for every number of threads."""
     return max(TILE_POINTS, -(-n // MAX_TILES))
+
+
+def _chunk_of(lines: int, length: int) -> int:
+    """Return how many lines of a length are transformed at once."""
+    chunks = CHUNKS * round(lines * length / (CHUNKS * CHUNK_VALUES))
+    if chunks == 0 and lines * length > CHUNK_VALUES // CHUNKS:
+        chunks = CHUNKS
+    return -(-lines // max(chunks, 1))
 
 
 class GridRepulsion:
@@ -90,29 +106,22 @@ class GridRepulsion:
         if self.grid is None or not self.grid.fits(low, high, h):
             self._adopt(make_grid(low, high, h))
         assert self.grid is not None
-        grid, run = self.grid, self._team.run
+        grid, run, n = self.grid, self._team.run, len(Y)
         place = (F(grid.origin[0]), F(grid.origin[1]), F(1 / grid.h))
-        self._counts[:] = 0
-        run(assign, self._n_tiles, self._tile, Y, *place, self._stripe, self._counts)
-        offsets(self._counts, self._starts)
-        run(sort_by_stripe, self._n_tiles, self._tile, self._stripe, self._counts, self._order)
+        counts, starts, order = self._counts, self._starts, self._order
+        tiles = (self._n_tiles, self._tile)
+        counts[:] = 0
+        run(assign, *tiles, Y, *place, self._stripe, counts, seconds=n * ASSIGN_SECONDS)
+        offsets(counts, starts)
+        run(sort_by_stripe, *tiles, self._stripe, counts, order, seconds=n * SORT_SECONDS)
         self._charge[:] = 0
-        n_stripes = len(self._starts) - 1
         for parity in (0, 1):
-            n = (n_stripes + 1 - parity) // 2
-            run(spread, n, parity, Y, *place, self._order, self._starts, self._charge)
+            stripes = (len(starts) - parity) // 2
+            arrays = (Y, *place, order, starts, self._charge)
+            run(spread, stripes, parity, *arrays, seconds=n * SPREAD_SECONDS)
         self._convolve()
-        run(
-            read,
-            self._n_tiles,
-            self._tile,
-            Y,
-            *place,
-            self._field,
-            self._own,
-            out,
-            self._potential,
-        )
+        arrays = (Y, *place, self._field, self._own, out, self._potential)
+        run(read, *tiles, *arrays, seconds=n * READ_SECONDS)
         return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
 
     def _adopt(self, grid: Grid) -> None:
@@ -126,8 +135,8 @@ class GridRepulsion:
         self._charge = np.empty((rows, columns), dtype=np.float32)
         self._field = np.empty((rows, columns), dtype=np.float32)
         self._half = np.empty((rows, columns + 1), dtype=np.complex64)
-        self._row_chunk = max(1, CHUNK_VALUES // (2 * columns))
-        self._column_chunk = max(4, CHUNK_VALUES // (2 * rows))
+        self._row_chunk = _chunk_of(rows, columns)
+        self._column_chunk = _chunk_of(columns + 1, 2 * rows)
 
     def _convolve(self) -> None:
         """Turn charges at the nodes into the potential at the nodes."""
@@ -135,9 +144,10 @@ class GridRepulsion:
         rows, columns = self.grid.shape
         n_row_chunks = -(-rows // self._row_chunk)
         n_column_chunks = -(-(columns + 1) // self._column_chunk)
-        self._team.run(self._forward_rows, n_row_chunks)
-        self._team.run(self._columns, n_column_chunks)
-        self._team.run(self._inverse_rows, n_row_chunks)
+        seconds = VALUE_SECONDS * rows * columns * math.log2(2 * columns)
+        self._team.run(self._forward_rows, n_row_chunks, seconds=seconds)
+        self._team.run(self._columns, n_column_chunks, seconds=4 * seconds)
+        self._team.run(self._inverse_rows, n_row_chunks, seconds=seconds)
 
     # Only the quarter of the padded plane that holds charges, or is read back, is ever transformed
     # along the rows; along the columns forward, product and inverse share a chunk in the cache.

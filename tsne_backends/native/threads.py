@@ -17,6 +17,9 @@ from threadpoolctl import threadpool_limits
 
 #: Portions per thread in one call: more even out the load on a busy machine, fewer cost less.
 PORTIONS_PER_THREAD = 4
+#: Calls that take one core less than this are not shared out: waking another thread and waiting for
+#: it takes about 50 µs.
+SHORTEST_SHARED_SECONDS = 1e-4
 
 
 class Team:
@@ -59,7 +62,13 @@ class Team:
             self._pool = None
         self._limits.restore_original_limits()
 
-    def run(self, work: Callable[..., Any], n_tiles: int, *arguments: Any) -> None:
+    def run(
+        self,
+        work: Callable[..., Any],
+        n_tiles: int,
+        *arguments: Any,
+        seconds: float = SHORTEST_SHARED_SECONDS,
+    ) -> None:
         """Call ``work(first, stop, *arguments)`` until every tile from 0 to n_tiles is done.
 
         Parameters
@@ -70,6 +79,8 @@ class Team:
             Number of tiles.
         *arguments
             Handed on to every call.
+        seconds : float, optional
+            About how long one core would take; short work is not shared out.
 
         Raises
         ------
@@ -77,7 +88,7 @@ class Team:
             Whatever ``work`` raised, once no thread works any more.
         """
         helpers = min(self.n_threads, n_tiles) - 1
-        if helpers <= 0 or self._pool is None:
+        if helpers <= 0 or self._pool is None or seconds < SHORTEST_SHARED_SECONDS:
             if n_tiles > 0:
                 work(0, n_tiles, *arguments)
             return

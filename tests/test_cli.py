@@ -46,7 +46,7 @@ def test_embed_gives_what_the_estimator_gives(X):
     expected = ServerlessTSNE(max_iter=250, random_state=0).fit_transform(X)
     np.testing.assert_array_equal(np.load("map.npy"), expected)
     assert "120 × 64" in result.output
-    assert "backend opentsne" in result.output
+    assert "backend native" in result.output
     assert "this CPU" in result.output
     assert "250 iterations" in result.output
     assert re.search(r"KL divergence \d\.\d+ nats", result.output)
@@ -234,10 +234,10 @@ def test_verbose_shows_the_decision():
     command = [sys.executable, "-m", "tsne_backends.cli", "embed", "x.npy", "-o", "map.npy", "-v"]
     done = subprocess.run([*command, *QUICK], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "120 × 64 runs on opentsne in about " in done.stderr
-    assert re.search(r"^opentsne took \d\.\d s; \d\.\d s were expected\.$", done.stderr, re.M)
+    assert "120 × 64 runs on native in about " in done.stderr
+    assert re.search(r"^native took \d\.\d s; \d\.\d s were expected\.$", done.stderr, re.M)
     assert "s were expected." in done.stdout
-    assert "120 × 64 runs on opentsne: " not in done.stdout
+    assert "120 × 64 runs on native: " not in done.stdout
     assert "Embedded 120 × 64" in done.stdout
 
 
@@ -330,7 +330,7 @@ def test_demo(tmp_path):
     assert np.load("here/demo.npy").shape == (200, 2)
     assert Path("here/demo.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(os.listdir("here")) == ["demo.npy", "demo.png"]
-    for word in ("opentsne", "this CPU", "KL divergence", " s", "demo.npy", "demo.png"):
+    for word in ("native", "this CPU", "KL divergence", " s", "demo.npy", "demo.png"):
         assert word in result.output
 
 

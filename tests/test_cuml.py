@@ -425,7 +425,7 @@ def test_auto_goes_on_with_the_next_backend(gpu, monkeypatch):
     gpu["memory"] = True
     with pytest.warns(BackendWarning, match="memory of the GPU ran out"):
         fitted = ServerlessTSNE(prefer="order", max_iter=250, random_state=0).fit(blobs())
-    assert fitted.backend_ == "opentsne"
+    assert fitted.backend_ == "native"
 
 
 def test_an_engine_that_cannot_be_loaded(monkeypatch):
@@ -491,7 +491,7 @@ def test_auto_weighs_the_gpu_against_the_processor(monkeypatch):
     monkeypatch.setattr(module, "_is_loaded", lambda: False)
     few = ServerlessTSNE().plan(shape=(500, 10))
     many = ServerlessTSNE().plan(shape=(200_000, 50))
-    assert few.chosen == "opentsne"
+    assert few.chosen == "native"
     assert many.chosen == "cuml"
     assert "NVIDIA L4" in many.verdicts["cuml"].reason
 

@@ -276,7 +276,7 @@ def test_the_remote_side_is_asked_where_it_could_win(digits, monkeypatch):
 
     monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 0.0)
     monkeypatch.setattr(Service, "ask", fail)
-    assert ServerlessTSNE(**QUICK).plan(digits).chosen == "opentsne"
+    assert ServerlessTSNE(**QUICK).plan(digits).chosen == "native"
 
 
 @pytest.mark.usefixtures("service")

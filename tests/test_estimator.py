@@ -46,8 +46,9 @@ def test_fitted_attributes(digits):
     fitted = ServerlessTSNE(max_iter=300, random_state=0).fit(digits)
     assert fitted.n_features_in_ == 64
     assert fitted.n_iter_ == 300
-    assert fitted.backend_ == fitted.plan_.chosen == "opentsne"
+    assert fitted.backend_ == fitted.plan_.chosen == "native"
     assert set(fitted.timings_) == {
+        "start",
         "neighbours",
         "affinities",
         "initialisation",
@@ -55,9 +56,9 @@ def test_fitted_attributes(digits):
         "total",
     }
     assert fitted.timings_["total"] >= sum(fitted.timings_.values()) / 2
-    assert fitted.details_["engine"].startswith("openTSNE ")
-    assert "opentsne" in repr(fitted.plan_)
-    assert fitted.plan_.to_dict()["chosen"] == "opentsne"
+    assert fitted.details_["engine"].startswith("native (numba ")
+    assert "native" in repr(fitted.plan_)
+    assert fitted.plan_.to_dict()["chosen"] == "native"
 
 
 def test_learning_rate_auto_is_per_phase_with_a_floor():
@@ -67,7 +68,9 @@ def test_learning_rate_auto_is_per_phase_with_a_floor():
     assert early.learning_rate == 4800 / 12 / 4
     assert main.learning_rate == 4800 / 4
     assert large.learning_rate_ == TSNE(max_iter=250).fit(rng.rand(4800, 3)).learning_rate_ == 100
+    assert (early.momentum, main.momentum) == (0.8, 0.8)
     small = ServerlessTSNE(**QUICK).fit(rng.rand(100, 3))
+    assert small.plan_.phases[0].momentum == 0.5  # the floor makes its steps large
     assert small.learning_rate_ == 50
 
 
@@ -202,7 +205,7 @@ def test_metric_parameters_and_callables(digits):
 def test_components(n_components, digits):
     fitted = ServerlessTSNE(n_components, **QUICK).fit(digits)
     assert fitted.embedding_.shape == (300, n_components)
-    assert fitted.backend_ == ("sklearn" if n_components == 3 else "opentsne")
+    assert fitted.backend_ == ("sklearn" if n_components == 3 else "native")
     assert fitted.transform(digits[:5] + 0.1).shape == (5, n_components)
 
 

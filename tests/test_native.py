@@ -352,6 +352,15 @@ def test_the_plan_shows_the_schedule_that_runs():
     assert sum(phase.n_iter for phase in other.phases) == 1000
 
 
+def test_auto_weighs_the_seconds_of_compiling(monkeypatch):
+    few, many = (2000, 10), (20_000, 10)
+    assert ServerlessTSNE().plan(shape=few).chosen == "native"
+    monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
+    assert ServerlessTSNE().plan(shape=few).chosen != "native"
+    assert ServerlessTSNE().plan(shape=many).chosen == "native"
+    assert "serverless-tsne warmup" in NativeBackend().available().reason
+
+
 def test_an_uncompiled_engine_takes_longer(monkeypatch):
     problem = Problem(2000, 10)
     warm = NativeBackend().estimate(problem, Machine()).total

@@ -64,7 +64,7 @@ def test_unavailable_backend_says_what_is_missing(absent, digits):
     with pytest.raises(BackendUnavailableError, match=r"No GPU.*What would work: .*opentsne"):
         ServerlessTSNE(backend="absent").fit(digits)
     fitted = ServerlessTSNE(max_iter=250).fit(digits)  # auto passes it over, and says why
-    assert fitted.backend_ == "opentsne"
+    assert fitted.backend_ == "native"
     assert fitted.plan_.verdicts["absent"] == Verdict(False, "No GPU was found; install one.")
 
 
@@ -91,7 +91,7 @@ def broken():
 def test_a_broken_plugin_is_skipped_with_a_warning(broken, digits):
     with pytest.warns(BackendWarning, match='"broken" could not be loaded.*no_such_module'):
         fitted = ServerlessTSNE(max_iter=250).fit(digits)
-    assert fitted.backend_ == "opentsne"
+    assert fitted.backend_ == "native"
     with (
         pytest.warns(BackendWarning),
         pytest.raises(ModuleNotFoundError, match="no_such_module"),

@@ -15,7 +15,7 @@ def test_logs_one_line_before_and_one_after(caplog, digits):
         ServerlessTSNE(**QUICK).fit(digits)
     before, after = (record.message for record in caplog.records)
     assert " took " in after
-    assert "300 × 64 runs on opentsne" in before
+    assert "300 × 64 runs on native" in before
 
 
 def test_silent_unless_asked(capfd, digits):

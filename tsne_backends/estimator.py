@@ -162,8 +162,8 @@ class ServerlessTSNE(
     >>> tsne = ServerlessTSNE(random_state=0)
     >>> tsne.fit_transform(load_iris().data).shape
     (150, 2)
-    >>> tsne.backend_
-    'opentsne'
+    >>> tsne.n_iter_
+    1000
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 — scikit-learn's protocol

@@ -93,9 +93,18 @@ class NativeBackend(Backend):
     )
 
     def available(self) -> Verdict:
-        """Say whether numba is installed."""
+        """Say whether numba is installed, and whether the kernels are compiled."""
+        from tsne_backends.native.warm import is_compiled
+
         if importlib.util.find_spec("numba") is None:
             return Verdict(False, "numba is not installed; run `pip install numba`.")
+        if not is_compiled():
+            seconds = f"{cost_native.COMPILE_SECONDS:.0f} s"
+            return Verdict(
+                True,
+                f"Its first run compiles it, once, for about {seconds}; `serverless-tsne warmup` "
+                "does that now.",
+            )
         return Verdict(True, "It is part of this package and takes any size of data.")
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:

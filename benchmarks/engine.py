@@ -135,9 +135,9 @@ def main() -> None:
             _measure(name, n, engines, seeds, rows, path)
     if options.million:
         _measure("mixture10", 1_000_000, ["native-auto", "native"], 1, rows, path)
-    summary = _summary(rows)
-    path.with_suffix(".md").write_text(harness.markdown(summary), encoding="utf-8")
-    print(harness.markdown(summary))
+    tables = [harness.markdown(table) for table in (_summary(rows), _verdicts(rows)) if table]
+    path.with_suffix(".md").write_text("\n".join(tables), encoding="utf-8")
+    print(*tables, sep="\n")
 
 
 def _takes(engine: str, n: int) -> bool:
@@ -217,6 +217,37 @@ def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line["openTSNE / this"] = f"{theirs / ours:.1f}"
         else:
             line["openTSNE / this"] = ""
+        table.append(line)
+    return table
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how our maps differ from openTSNE's of the same rows and seed.
+
+    Each cell is the mean difference over seeds, better being positive, and in brackets openTSNE's
+    own standard deviation over seeds; ``!`` marks what is worse by more than that.
+    """
+    judged = [row for row in rows if row.get("kl")]
+    runs = {(row["data"], int(row["n"]), row["engine"], int(row["seed"])): row for row in judged}
+    table = []
+    for name, n, engine in dict.fromkeys(key[:3] for key in runs):
+        seeds = [
+            seed
+            for seed in range(SEEDS)
+            if (name, n, engine, seed) in runs and (name, n, "openTSNE", seed) in runs
+        ]
+        if not engine.startswith("native") or len(seeds) < 2:
+            continue
+        line: dict[str, Any] = {"data": name, "n": n, "engine": engine, "seeds": len(seeds)}
+        for metric, sign in (("kl", -1), ("preservation", 1), ("spearman", 1)):
+            ours, theirs = (
+                [float(runs[name, n, which, seed][metric]) for seed in seeds]
+                for which in (engine, "openTSNE")
+            )
+            better = sign * (statistics.mean(ours) - statistics.mean(theirs))
+            spread = statistics.stdev(theirs)
+            mark = " !" if better < -spread else ""
+            line[metric] = f"{better:+.4f} ({spread:.4f}){mark}"
         table.append(line)
     return table
 

@@ -29,6 +29,22 @@ def test_a_table_of_engines_goes_on_where_it_was(tmp_path, monkeypatch):
     assert line["seeds"] == 1
 
 
+def test_verdicts_on_quality():
+    """Two seeds, on which ours is better in KL and worse in neighbours by more than the spread."""
+    figures = {"openTSNE": ((1.0, 0.50, 0.7), (1.2, 0.52, 0.8)), "native": ((0.9, 0.4, 0.7),) * 2}
+    rows = [
+        {"data": "d", "n": "9", "engine": engine, "seed": str(seed)}
+        | dict(zip(("kl", "preservation", "spearman"), values, strict=True))
+        for engine, seeds in figures.items()
+        for seed, values in enumerate(seeds)
+    ]
+    (line,) = engine._verdicts(rows)
+    assert line["kl"] == "+0.2000 (0.1414)"
+    assert line["preservation"] == "-0.1100 (0.0141) !"
+    assert line["spearman"] == "-0.0500 (0.0707)"
+    assert engine._verdicts(rows[:1] + rows[2:3]) == []
+
+
 def test_a_failed_run_says_why():
     with pytest.raises(RuntimeError, match="KeyError: 'no_such_engine'"):
         harness.run_in_process(

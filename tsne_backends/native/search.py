@@ -115,8 +115,11 @@ def find_neighbors(
 
 def _attempts(n: int, k: int) -> list[int]:
     """Return how many rows each attempt looks at; a quarter of all at most."""
-    first = max(FIRST_SEEN * k, 512)
-    return [seen for seen in (first, 2 * first, 4 * first, 8 * first) if seen <= n // 4]
+    attempts, seen = [], max(FIRST_SEEN * k, 512)
+    while seen <= n // 4:
+        attempts.append(seen)
+        seen *= 2
+    return attempts
 
 
 def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:

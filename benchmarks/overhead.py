@@ -44,7 +44,7 @@ def _estimator(n: int, repeats: int) -> list[dict[str, Any]]:
     from tsne_backends.validation import describe, outline
 
     X = data.load("mixture10", n)
-    estimator = ServerlessTSNE(random_state=0, max_iter=500)
+    estimator = ServerlessTSNE(backend="opentsne", random_state=0, max_iter=500)
     problem, engine = describe(estimator, outline(X)), load_backend("opentsne")
     bare, whole, own = [], [], []
     for _ in range(repeats):

@@ -27,6 +27,7 @@ from tsne_backends.backend import (
     Parameter,
     Verdict,
 )
+from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
@@ -148,7 +149,7 @@ class World:
         """Return every way to run."""
         rented = self.candidates.get("rented")
         gpus = rented.gpus if isinstance(rented, Rented) else ()
-        return ["opentsne", "sklearn", *(f"rented:{gpu}" for gpu in gpus)]
+        return ["native", "opentsne", "sklearn", *(f"rented:{gpu}" for gpu in gpus)]
 
     def _departure(self, label: str, part: str, problem: Problem) -> float:
         rows, features = _middle(problem.n_samples, ROWS), _middle(problem.n_features, FEATURES)
@@ -166,7 +167,11 @@ def draw_world(rng: np.random.Generator) -> World:
     truth = Machine(cores, memory_bytes=4e9 * cores, speeds=speeds, link=link)
     seen = replace(truth, speeds=_seen_speeds(rng, speeds), link=_seen_link(rng, link))
     gpus = SERVICES[rng.integers(len(SERVICES))]
-    candidates: dict[str, Backend] = {"opentsne": OpenTSNEBackend(), "sklearn": SklearnBackend()}
+    candidates: dict[str, Backend] = {
+        "native": NativeBackend(),
+        "opentsne": OpenTSNEBackend(),
+        "sklearn": SklearnBackend(),
+    }
     if gpus:
         candidates["rented"] = Rented(gpus)
     world = World(truth, seen, candidates, {})

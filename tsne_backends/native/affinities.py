@@ -29,7 +29,9 @@ PERPLEXITY_TOLERANCE = 1e-4
 MAX_STEPS = 100
 #: Share of the affinities' sum that is left out of the forces, smallest first, and the least share
 #: of entries this must save: where affinities are flat, it would save little and cost neighbours.
-DROPPED_MASS, MIN_SAVING = 0.05, 0.15
+#: Never more than half of the entries go: on a swiss roll, 5 % are two thirds of the entries, and
+#: without them 1 % fewer neighbours are kept.
+DROPPED_MASS, MIN_SAVING, MAX_SAVING = 0.05, 0.15, 0.5
 #: Fewer rows than this keep all affinities: repulsion is then the dearer part anyway.
 FEWEST_DROPPED = 2_000
 #: An entry this large beside the largest of its row or column stays, so that no row loses its
@@ -116,7 +118,9 @@ def _sort_rows(indices: NDArray[np.uint32], squared: NDArray[np.float32]) -> Non
 
 def _threshold(mass: NDArray[np.float64], number: NDArray[np.int64], dropped: float) -> float:
     """Return the affinity below which all together weigh ``dropped``, or 0 if that saves little."""
-    bins = int(np.searchsorted(np.cumsum(mass), dropped * mass.sum()))
+    by_mass = np.searchsorted(np.cumsum(mass), dropped * mass.sum())
+    by_number = np.searchsorted(np.cumsum(number), MAX_SAVING * number.sum())
+    bins = int(min(by_mass, by_number))
     if number[:bins].sum() < MIN_SAVING * number.sum():
         return 0.0
     return float(LOWEST * math.exp(bins * -math.log(LOWEST) / BINS))

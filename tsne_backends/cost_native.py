@@ -28,7 +28,7 @@ ROW_SECONDS, VALUE_SECONDS = 6e-8, 4.4e-10
 #: Nodes of the grid per unit of the map.
 NODES_PER_UNIT = 2.5
 #: Summing over all pairs instead, per pair.
-EXACT_PAIR_SECONDS = 2.4e-10
+EXACT_PAIR_SECONDS = 1.35e-10
 #: Fixed cost of one iteration.
 ITERATION_CALL_SECONDS = 2e-4
 #: Iterations of ``max_iter="auto"``: early exaggeration, settling, fast.

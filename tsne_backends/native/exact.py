@@ -16,7 +16,7 @@ from tsne_backends.native.threads import Team
 #: Rows in one tile.
 TILE_ROWS = 64
 #: What one pair, one point on a grid, and the calls of one grid cost, in seconds of one core
-#: (Zen 4). They only decide which way is taken, and never depend on the machine: a seed must repeat.
+#: (Zen 4). They only decide which way is taken; the machine does not, because a seed must repeat.
 PAIR_SECONDS, POINT_SECONDS, GRID_SECONDS = 1.35e-10, 3.5e-8, 1e-4
 
 

@@ -115,13 +115,13 @@ class GridRepulsion:
         offsets(counts, starts)
         run(sort_by_stripe, *tiles, self._stripe, counts, order, seconds=n * SORT_SECONDS)
         self._charge[:] = 0
+        to_grid = (Y, *place, order, starts, self._charge)
         for parity in (0, 1):
             stripes = (len(starts) - parity) // 2
-            arrays = (Y, *place, order, starts, self._charge)
-            run(spread, stripes, parity, *arrays, seconds=n * SPREAD_SECONDS)
+            run(spread, stripes, parity, *to_grid, seconds=n * SPREAD_SECONDS)
         self._convolve()
-        arrays = (Y, *place, self._field, self._own, out, self._potential)
-        run(read, *tiles, *arrays, seconds=n * READ_SECONDS)
+        from_grid = (Y, *place, self._field, self._own, out, self._potential)
+        run(read, *tiles, *from_grid, seconds=n * READ_SECONDS)
         return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
 
     def _adopt(self, grid: Grid) -> None:

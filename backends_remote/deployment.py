@@ -41,6 +41,7 @@ IMAGE_PACKAGES = (
     "psutil>=5.9.6",
     "filelock>=3.13",
     "platformdirs>=4.2",
+    "xxhash>=3.4",
     "rich>=13.7",
     "click>=8.1",
     "zstandard>=0.22",

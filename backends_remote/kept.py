@@ -7,59 +7,40 @@ nor the neighbours found again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tsne_backends.cache import Cache, Key
 
 #: Bytes of data sets and graphs kept at most; the oldest go first.
 KEPT_BYTES = 8e9
 
-Graph = tuple[NDArray[Any], NDArray[Any], str]
 
-
-class GraphMemory:
-    """Stands where engines expect a `joblib.Memory`, for the graphs of one data set.
-
-    A graph of k neighbours serves every smaller k, because neighbours are sorted by distance.
-    """
-
-    #: `Run.is_cached` looks here; a graph may come from memory.
-    location = "memory"
+class GraphMemory(Cache):
+    """What fits of one data set share, in this process's memory."""
 
     def __init__(self) -> None:
-        self._graphs: dict[str, Graph] = {}
+        super().__init__()
+        self._entries: dict[str, tuple[int, Any]] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all graphs."""
-        return sum(graph[0].nbytes + graph[1].nbytes for graph in self._graphs.values())
+        """Bytes of all arrays."""
+        parts = [part for _, value in self._entries.values() for part in value or ()]
+        return sum(getattr(part, "nbytes", 0) for part in parts)
 
-    def cache(self, find: Callable[..., Graph], ignore: Sequence[str] = ()) -> Callable[..., Graph]:
-        """Return ``find``, asked only where no graph at hand is large enough.
+    def _content(self, X: Any) -> str | None:
+        return ""  # there is but one data set
 
-        Parameters
-        ----------
-        find : callable
-            ``find(X, k, metric, metric_params, search, **how)`` returns indices, distances and
-            words.
-        ignore : sequence of str
-            Present because joblib has it; how a graph is found never matters here.
-        """
+    def _load(self, key: Key) -> tuple[int, Any] | None:
+        return self._entries.get(repr(key))
 
-        def found(
-            X: Any, k: int, metric: str, params: Mapping[str, Any], search: str, **how: Any
-        ) -> Graph:
-            key = repr((metric, sorted(params.items()), search))
-            if key not in self._graphs or self._graphs[key][0].shape[1] < k:
-                self._graphs[key] = find(X, k, metric, params, search, **how)
-            indices, distances, words = self._graphs[key]
-            if indices.shape[1] == k:
-                return indices, distances, words
-            return np.ascontiguousarray(indices[:, :k]), distances[:, :k].copy(), words
-
-        return found
+    def _keep(self, key: Key, kept: tuple[int, Any]) -> None:
+        self._entries[repr(key)] = kept
 
 
 class KeptData:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import joblib
 import numpy as np
 
 from backends_remote import wire
@@ -146,7 +145,7 @@ class Service:
         engine = self._engine(problem)
         run = Run(
             callbacks=_deadline(header.get("max_seconds")),
-            memory=cast(joblib.Memory, graphs),
+            cache=graphs,
         )
         try:
             embedding = engine.embed(problem, X, run)

@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks import data, harness
 from tsne_backends.native.affinities import lay_out, make_affinities
-from tsne_backends.native.attraction import attract
+from tsne_backends.native.attraction import REPORTS, move
 from tsne_backends.native.engine import GO_ON, Engine
+from tsne_backends.native.jit import F
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
@@ -56,20 +57,22 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         rows = lay_out(affinities, order, team)
         grid, out = GridRepulsion(n, team), np.empty_like(Y)
         corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
-        tile = tile_size(n)
-        pull = _seconds(
-            lambda: team.run(
-                attract, -(-n // tile), tile, Y, rows.starts, rows.columns, rows.values, out
-            )
-        )
         push = _seconds(lambda: grid.forces(Y, *corners, PLAIN_SPACING, out))
+        tile = tile_size(n)
+        n_tiles = -(-n // tile)
+        sparse = (rows.starts, rows.columns, rows.values)
+        numbers = (F(4), F(4 / n), F(rate), F(0.8), False)  # what they are takes no time
+        state = [np.zeros_like(Y), np.ones_like(Y), np.empty_like(Y), np.empty((n_tiles, REPORTS))]
+        pull = _seconds(
+            lambda: team.run(move, n_tiles, tile, Y, *sparse, out, *numbers, *state),
+        )
         convolve = _seconds(grid._convolve)
     assert grid.grid is not None
     nnz, (a, b) = len(rows.values), grid.grid.shape
     # One real transform of padded rows and one complex one of padded columns, each way.
     operations = 2 * (a * 2.5 * 2 * b * math.log2(2 * b) + (b + 1) * 5 * 2 * a * math.log2(2 * a))
     return [
-        _line("attraction", pull, 16 * nnz + 24 * n, 9 * nnz, f"{nnz / n:.0f} affinities per row"),
+        _line("attraction and step", pull, 16 * nnz + 64 * n, 9 * nnz, f"{nnz / n:.0f} affinities"),
         _line("transforms", convolve, 4 * 8 * 2 * a * b, operations, f"{a} × {b} nodes"),
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
     ]

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from benchmarks import data, engine, harness, modal_live, selection, transfer
+from benchmarks import data, engine, harness, modal_live, roofline, selection, transfer
 
 
 def test_one_run_in_its_own_process():
@@ -43,6 +43,16 @@ def test_verdicts_on_quality():
     assert line["preservation"] == "-0.1100 (0.0141) !"
     assert line["spearman"] == "-0.0500 (0.0707)"
     assert engine._verdicts(rows[:1] + rows[2:3]) == []
+
+
+def test_the_roofline_of_an_iteration():
+    lines = roofline.measure("mixture10", 2_500)
+    assert [line["phase"] for line in lines] == [
+        "attraction and step",
+        "transforms",
+        "spreading and reading",
+    ]
+    assert all(float(line["ms"]) > 0 for line in lines)
 
 
 def test_a_failed_run_says_why():

@@ -135,7 +135,7 @@ def test_every_option_reaches_the_estimator(X, monkeypatch):
 def test_cache_is_kept_in_the_users_folder():
     import platformdirs
 
-    folder = platformdirs.user_cache_path("serverless-tsne") / "neighbours"
+    folder = platformdirs.user_cache_path("serverless-tsne") / "shared"
     assert run("embed", "x.npy", "-o", "a.npy", *QUICK).exit_code == 0
     assert not folder.exists()
     assert run("embed", "x.npy", "-o", "b.npy", "--cache", *QUICK).exit_code == 0

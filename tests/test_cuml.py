@@ -343,16 +343,17 @@ def test_equal_distances_come_in_order_of_their_rows():
 def test_the_graph_is_found_once_for_every_smaller_perplexity(gpu, tmp_path):
     from backends_remote.kept import GraphMemory
 
-    backend, X, memory = load_backend("cuml"), blobs(), GraphMemory()
-    first = backend.embed(sized(300, 8, max_iter=250), X, Run(memory=memory))
+    backend, X, cache = load_backend("cuml"), blobs(), GraphMemory()
+    first = backend.embed(sized(300, 8, max_iter=250), X, Run(cache=cache))
     gpu["memory"] = True  # a second search would fail
-    second = backend.embed(sized(300, 8, max_iter=250, perplexity=10.0), X, Run(memory=memory))
+    second = backend.embed(sized(300, 8, max_iter=250, perplexity=10.0), X, Run(cache=cache))
     assert second.details["n_neighbors"] == 30
     assert first.details["neighbours"] == second.details["neighbours"]
     gpu.clear()
     fit(memory=tmp_path)
     gpu["memory"] = True
     fit(memory=tmp_path, learning_rate=100.0)
+    fit(memory=tmp_path, perplexity=5.0)
 
 
 # Trouble.

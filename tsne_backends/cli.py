@@ -1,6 +1,7 @@
 """The command ``serverless-tsne``: `demo`, `embed`, `backends`, `warmup`.
 
-`plan` and `calibrate` come from ``cli_plan``, those for the remote side from ``backends_remote``.
+`plan` and `calibrate` come from ``cli_plan``, `cache` from ``cli_cache``, those for the remote side
+from ``backends_remote``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tsne_backends import BackendError, __version__
+from tsne_backends.cli_cache import cache
 from tsne_backends.cli_options import estimator_options, make_estimator
 from tsne_backends.cli_plan import calibrate, plan
 
@@ -65,6 +67,7 @@ def main() -> None:
 
 main.add_command(plan)
 main.add_command(calibrate)
+main.add_command(cache)
 
 
 @main.command()
@@ -120,7 +123,11 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
 @click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
 @click.option("--key", help="Name of the array in an .npz file.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
-@click.option("--cache", is_flag=True, help="Keep the neighbours graph in the user's cache folder.")
+@click.option(
+    "--cache",
+    is_flag=True,
+    help="Keep the neighbours graph; see `serverless-tsne cache`.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
 @estimator_options
 def embed(
@@ -139,12 +146,13 @@ def embed(
     Reads .npy, .npz (dense or sparse), .csv, .tsv, .parquet, .h5ad and .mtx; writes .npy, .npz,
     .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]).
     """
+    from tsne_backends.cache import default_folder
     from tsne_backends.files import check_output, read_table, write_embedding
 
     _log_to_terminal(verbose)
     check_output(output, source, force=force)
     # Reading can take minutes, so what can be refused without the data is refused first.
-    memory = _cache_folder() if cache else None
+    memory = str(default_folder()) if cache else None
     tsne = make_estimator(parameters, options, memory=memory, verbose=int(verbose))
     started = time.perf_counter()
     table = read_table(source, rep=rep, key=key)
@@ -224,12 +232,6 @@ def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
     )
     click.echo(f"  {tsne.plan_.outcome()}")
     click.echo(f"Wrote {output} ({rows} × {columns}).")
-
-
-def _cache_folder() -> str:
-    import platformdirs
-
-    return str(platformdirs.user_cache_path("serverless-tsne") / "neighbours")
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:

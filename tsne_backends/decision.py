@@ -128,7 +128,7 @@ class Decision:
         kept = dict(seconds)
         if "optimise" in kept:  # what the user's callbacks do is not the engine's speed
             kept["optimise"] = max(0.0, kept["optimise"] - run.callback_seconds)
-        if run.is_cached:  # a graph from the cache tells nothing about searching
+        if run.cache.is_on:  # a graph from the cache tells nothing about searching
             kept.pop("neighbours", None)
         remember(
             PastRun(

@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
+from tsne_backends.cache import Cache
 from tsne_backends.callbacks import (
     CallbackSupportMixin,
     check_callbacks,
@@ -87,8 +88,13 @@ class ServerlessTSNE(
         distance matrix or a sparse graph of neighbours.
     metric_params : dict, default=None
         Further arguments of the metric.
-    init : {"pca", "random"} or array-like of shape (n_samples, n_components), default="pca"
-        Initial positions. ``"pca"`` and ``"random"`` have standard deviation 1e-4.
+    init : {"pca", "random"}, array-like of shape (n_samples, n_components) or fitted estimator, \
+            default="pca"
+        Initial positions. ``"pca"`` and ``"random"`` have standard deviation 1e-4. An array is used
+        as it is, but for a finished map, wider than 1: it is scaled to that standard deviation,
+        from where early exaggeration keeps its arrangement. With ``early_exaggeration=1`` it is
+        used as it is, and the run goes on where that one ended. An estimator stands for its
+        ``embedding_``.
     verbose : int, default=0
         1 shows progress even where the output is not a terminal.
     random_state : int, RandomState instance or None, default=None
@@ -105,7 +111,9 @@ class ServerlessTSNE(
     backend_options : dict, default=None
         Options of the engine; see its documentation.
     memory : str, path or joblib.Memory, default=None
-        Where to cache the neighbours graph between fits.
+        Where to keep the neighbours graph and principal components between fits, by the content
+        of X. A lower perplexity, and any other learning rate, exaggeration, number of iterations,
+        seed or ``init``, then searches no more.
     callbacks : callable or list of callables, default=None
         ``callback(iteration, kl, embedding)``, every 50 iterations. A true result ends the
         optimisation and keeps the map so far.
@@ -176,7 +184,7 @@ class ServerlessTSNE(
         "min_grad_norm": [Interval(Real, 0, None, closed="left")],
         "metric": [str, callable],
         "metric_params": [dict, None],
-        "init": [StrOptions({"pca", "random"}), "array-like"],
+        "init": [StrOptions({"pca", "random"}), "array-like", HasMethods(["fit_transform"])],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         "method": [StrOptions({"auto", "barnes_hut", "exact", "fft"})],
@@ -344,7 +352,7 @@ class ServerlessTSNE(
         given, X = X, check_training_data(self, X)
         initial = check_init(self, X.shape[0])
         callbacks = check_callbacks(self.callbacks)
-        memory = check_cache(self.memory)
+        cache = Cache(check_cache(self.memory))
         scale = safe_scale(X, self.metric)
         if scale != 1.0:
             X = X / X.dtype.type(scale)
@@ -355,7 +363,7 @@ class ServerlessTSNE(
 
         protocol, context = protocol_callback(self, X, problem)
         display = choose_display(self.verbose, sum(phase.n_iter for phase in plan.phases))
-        run = Run([*callbacks, *protocol], display, memory, initial, settings.max_cost)
+        run = Run([*callbacks, *protocol], display, cache, initial, settings.max_cost)
         try:
             way, embedding = run_first_that_starts(
                 plan, decision.candidates, problem, X, run, decision.announce

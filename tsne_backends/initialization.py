@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.cache import Cache
 from tsne_backends.problem import Problem
 
 #: Standard deviation of the first axis at the start; scikit-learn's and openTSNE's value.
@@ -43,6 +44,7 @@ def initial_positions(
     X: Any,
     given: NDArray[Any] | None = None,
     components: Components = principal_components,
+    cache: Cache | None = None,
 ) -> NDArray[np.float64]:
     """Return where the points start.
 
@@ -57,6 +59,8 @@ def initial_positions(
     components : callable, optional
         ``components(X, n_components, seed)`` returns the leading components of X and the largest
         absolute mean of a feature; for engines that have a quicker way to them.
+    cache : Cache, optional
+        Where the components are looked up first.
 
     Returns
     -------
@@ -74,7 +78,8 @@ def initial_positions(
     noise = noise.astype(np.float32).astype(np.float64)
     if problem.init == "random":
         return noise
-    scores, largest_mean = components(X, problem.n_components, problem.seed)
+    way = (components.__qualname__, problem.n_components, problem.seed)
+    scores, largest_mean = (cache or Cache()).components(X, way, lambda: components(X, *way[1:]))
     return _scaled(scores, np.finfo(X.dtype).eps * largest_mean, noise)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends import cost
+from tsne_backends.cache import Cache
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.problem import Problem
 
@@ -66,7 +66,7 @@ class NeighborsGraph:
 
 
 def neighbors_graph(
-    problem: Problem, X: Any, search: str = "auto", memory: joblib.Memory | None = None
+    problem: Problem, X: Any, search: str = "auto", cache: Cache | None = None
 ) -> NeighborsGraph:
     """Find the ``problem.n_neighbors`` nearest neighbours of every row of X.
 
@@ -78,25 +78,28 @@ def neighbors_graph(
         Data; distances or a sparse neighbours graph where the metric is ``"precomputed"``.
     search : {"auto", "exact", "approximate"}
         ``"auto"`` is exact wherever that is quickest.
-    memory : joblib.Memory, optional
-        Where given, the graph is looked up there first, by the content of X, metric and k.
+    cache : Cache, optional
+        Where given, the graph is looked up there first; see `tsne_backends.cache`.
 
     Returns
     -------
     NeighborsGraph
     """
-    chosen = choose_search(problem, search)
-    cacheable = memory is not None and isinstance(problem.metric, str)  # lambdas have no content
-    find = memory.cache(_find, ignore=["n_threads"]) if memory and cacheable else _find
-    indices, distances, words = find(
-        X,
-        problem.n_neighbors,
-        problem.metric,
-        dict(problem.metric_params),
-        chosen,
-        repeatable=problem.repeatable and chosen == "hnsw",
-        n_threads=problem.n_threads,
-    )
+    k, metric, params = problem.n_neighbors, problem.metric, dict(problem.metric_params)
+    is_kept = cache is not None and cache.is_on
+
+    def find() -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+        # What is kept must not depend on how threads happened to run.
+        repeatable = problem.repeatable or is_kept
+        chosen = choose_search(problem, search)
+        n_threads = problem.n_threads
+        return _find(X, k, metric, params, chosen, repeatable=repeatable, n_threads=n_threads)
+
+    if cache is not None and isinstance(metric, str):  # a function has no content to compare
+        key = (metric, sorted(params.items()), search)
+        indices, distances, words = cache.graph(X, key, k, find, nearest_of)
+    else:
+        indices, distances, words = find()
     logger.debug("neighbours graph: %s", words)
     return NeighborsGraph(indices, distances, words)
 
@@ -165,6 +168,12 @@ def neighbors_of_new(
     return indices.astype(np.int64), distances.astype(np.float64)
 
 
+def nearest_of(graph: tuple[Any, Any, str], k: int) -> tuple[Any, Any, str]:
+    """Return the k nearest of a graph (indices, distances, words) of more, nearest first."""
+    indices, distances, words = graph
+    return np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k]), words
+
+
 def _find(
     X: Any,
     k: int,
@@ -175,7 +184,7 @@ def _find(
     repeatable: bool,
     n_threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-    """Search, and put the result in one form; a module-level function so that it can be cached."""
+    """Search, and put the result in one form."""
     if search == "precomputed":
         indices, distances = _nearest_fitted_precomputed(X, k)
         words = "given distances"

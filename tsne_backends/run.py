@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.cache import Cache
 from tsne_backends.display import Display, SilentDisplay
 
 #: Iterations between evaluations of the KL divergence: scikit-learn's interval.
@@ -32,8 +32,8 @@ class Run:
         optimisation and keeps the map so far.
     display : Display
         Shows phase, iteration and KL divergence.
-    memory : joblib.Memory or None
-        Cache of the neighbours graph.
+    cache : Cache or None
+        Where the neighbours graph and principal components may come from; None keeps nothing.
     initial : ndarray of shape (n_samples, n_components) or None
         Initial positions where the user gave an array.
     max_cost : float or None
@@ -57,13 +57,13 @@ class Run:
         self,
         callbacks: Sequence[Callback] = (),
         display: Display | None = None,
-        memory: joblib.Memory | None = None,
+        cache: Cache | None = None,
         initial: NDArray[Any] | None = None,
         max_cost: float | None = None,
     ) -> None:
         self.callbacks = callbacks
         self.display = display or SilentDisplay()
-        self.memory = memory or joblib.Memory(None, verbose=0)
+        self.cache = cache or Cache()
         self.initial = initial
         self.max_cost = max_cost
         self.timings: dict[str, float] = {}
@@ -77,11 +77,6 @@ class Run:
         self.n_bytes.clear()
         self.transfer.clear()
         self.callback_seconds = 0.0
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether the neighbours graph may come from a cache."""
-        return getattr(self.memory, "location", "unknown") is not None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

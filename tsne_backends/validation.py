@@ -6,6 +6,7 @@ may be is declared in the estimator's ``_parameter_constraints``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,18 @@ from tsne_backends.gpu.arrays import (
     is_on_gpu,
     on_host,
 )
+from tsne_backends.initialization import INITIAL_STD
 from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
+
+logger = logging.getLogger(__name__)
 
 #: Largest and smallest magnitudes whose squares single precision holds with room to spare
 #: (it ends near 3e38 and 1e-38); data beyond are rescaled, which no Euclidean map notices.
 SAFE_MAGNITUDES = (1e-15, 1e15)
+#: Initial positions with a larger standard deviation are a finished map: a start is a
+#: ten-thousandth of it, and early exaggeration ends at a few tenths.
+WIDEST_START = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,11 @@ def check_metric(metric: Any) -> None:
 
 
 def check_init(estimator: Any, n_samples: int) -> np.ndarray | None:
-    """Return the user's initial positions as float64, or None for ``"pca"`` and ``"random"``."""
+    """Return the user's initial positions as float64, or None for ``"pca"`` and ``"random"``.
+
+    A finished map is scaled to where early exaggeration can work, unless there is none: the run
+    then goes on from where the map is.
+    """
     if isinstance(estimator.init, str):
         if estimator.init == "pca" and _is_precomputed(estimator):
             raise ValueError(
@@ -132,13 +143,27 @@ def check_init(estimator: Any, n_samples: int) -> np.ndarray | None:
                 'take components of; pass init="random" or an array.'
             )
         return None
-    init = check_array(estimator.init, dtype=np.float64, input_name="init")
+    given = estimator.init
+    if hasattr(given, "fit_transform"):
+        if not hasattr(given, "embedding_"):
+            raise ValueError(
+                f"init is a {type(given).__name__} that is not fitted and so has no map to start "
+                "from; fit it first, or pass its embedding_. Note that clone() and grid searches "
+                "clone it, too, without its map."
+            )
+        given = given.embedding_
+    init = check_array(given, dtype=np.float64, input_name="init")
     wanted = (n_samples, estimator.n_components)
     if init.shape != wanted:
         raise ValueError(
             f"init has shape {init.shape}, but n_samples × n_components is {wanted}; pass one "
             "starting position for every row of X."
         )
+    with np.errstate(over="ignore"):
+        spread = float(init[:, 0].std())
+    if WIDEST_START < spread < np.inf and estimator.early_exaggeration > 1:
+        init = init * (INITIAL_STD / spread)
+        logger.info("Initial positions were scaled to a standard deviation of %g.", INITIAL_STD)
     return np.asarray(init)
 
 

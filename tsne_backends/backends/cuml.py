@@ -166,9 +166,9 @@ class CumlBackend(Backend):
                 k / problem.perplexity,
             )
         with run.phase("neighbours"):
-            graph = gpu_graph(problem, X, k, self.option(problem, "neighbors"), run.memory)
+            graph = gpu_graph(problem, X, k, self.option(problem, "neighbors"), run.cache)
         with run.phase("initialisation"):
-            start = initial_positions(problem, X, run.initial, components_on_gpu)
+            start = initial_positions(problem, X, run.initial, components_on_gpu, run.cache)
         n_ours = self._our_iterations(problem, run)
         n_theirs = problem.iterations - n_ours
         with run.phase("optimisation"):

@@ -73,7 +73,7 @@ class NativeBackend(Backend):
             ),
             "metric_params": Parameter("our neighbours graph"),
             "init": Parameter("our initial positions"),
-            "random_state": Parameter("initial positions and neighbour search"),
+            "random_state": Parameter("initial positions"),
             "method": Parameter(
                 "repulsion", '"auto" is all pairs or grid, by size', _refuse_method
             ),
@@ -151,7 +151,7 @@ class NativeBackend(Backend):
                 affinities = make_affinities(indices, squared, problem.perplexity, team)
                 del indices, squared
             with run.phase("initialisation"):
-                start = initial_positions(problem, X, run.initial)[places]
+                start = initial_positions(problem, X, run.initial, cache=run.cache)[places]
             with run.phase("optimisation"):
                 exact = None if problem.method == "auto" else False
                 try:
@@ -177,6 +177,10 @@ class NativeBackend(Backend):
         )
 
 
+#: Neighbours, squared distances in some unit, the rows of X they are of, and words.
+Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str]
+
+
 def _has_own_search(problem: Problem) -> bool:
     return (
         not problem.is_sparse
@@ -185,33 +189,27 @@ def _has_own_search(problem: Problem) -> bool:
     )
 
 
-def _neighbors(
-    problem: Problem, X: Any, search: str, run: Run
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str]:
-    """Return neighbours, squared distances in some unit, the rows of X they are of, and words."""
+def _neighbors(problem: Problem, X: Any, search: str, run: Run) -> Found:
+    """Search, or look up; the squared distances are the caller's to overwrite."""
     if _has_own_search(problem):
-        find = run.memory.cache(_own_search, ignore=["n_threads"])
-        found = find(
-            X,
-            problem.n_neighbors,
-            cosine=problem.metric == "cosine",
-            seed=problem.seed,
-            search=search,
-            n_threads=problem.n_threads,
-        )
+        k, n_threads, cosine = problem.n_neighbors, problem.n_threads, problem.metric == "cosine"
+
+        def find() -> Found | None:
+            return _own_search(X, k, cosine=cosine, search=search, n_threads=n_threads)
+
+        found = run.cache.graph(X, ("native", cosine, search), k, find, _nearest)
         if found is not None:
-            indices, squared, places, words = found
-            return indices, squared, places, words
-    graph = neighbors_graph(problem, X, search, run.memory)
+            return found
+    graph = neighbors_graph(problem, X, search, run.cache)
     squared = np.square(graph.unit_distances()).astype(np.float32)
     indices = graph.indices.astype(np.uint32)
     return indices, squared, np.arange(problem.n_samples), graph.search
 
 
 def _own_search(
-    X: NDArray[Any], k: int, *, cosine: bool, seed: int, search: str, n_threads: int
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str] | None:
-    """Search with our engine; a module-level function so that it can be cached."""
+    X: NDArray[Any], k: int, *, cosine: bool, search: str, n_threads: int
+) -> Found | None:
+    """Search with our engine; the same graph for every seed, so that all seeds share it."""
     from tsne_backends.native.search import find_neighbors
     from tsne_backends.native.threads import Team
 
@@ -223,12 +221,22 @@ def _own_search(
         X = normalize(X)
     exact = {"exact": True, "approximate": False}.get(search)
     with Team(n_threads) as team:
-        found = find_neighbors(X, k, team, seed, exact)
+        found = find_neighbors(X, k, team, exact=exact)
     if found is None:
         return None
     # For unit vectors the cosine distance is half the squared one, and t-SNE squares distances.
     squared = np.square(found.squared) if cosine else found.squared
     return found.indices, squared, found.places.astype(np.int64), found.words
+
+
+def _nearest(found: Found | None, k: int) -> Found | None:
+    """Return the k nearest of more neighbours; our search gives them in no order."""
+    if found is None:
+        return None
+    indices, squared, places, words = found
+    chosen = np.argpartition(squared, k - 1, axis=1)[:, :k]
+    indices = np.take_along_axis(indices, chosen, axis=1)
+    return indices, np.take_along_axis(squared, chosen, axis=1), places, words
 
 
 def _stages(problem: Problem) -> Any:

@@ -117,13 +117,13 @@ class OpenTSNEBackend(Backend):
         from openTSNE.affinity import PrecomputedAffinities
 
         with run.phase("neighbours"):
-            graph = neighbors_graph(problem, X, self.option(problem, "neighbors"), run.memory)
+            graph = neighbors_graph(problem, X, self.option(problem, "neighbors"), run.cache)
         with run.phase("affinities"):
             affinities = PrecomputedAffinities(_affinities(graph, problem), normalize=False)
             search = graph.search
             del graph  # as large as the affinities, and not needed beside them
         with run.phase("initialisation"):
-            start = initial_positions(problem, X, run.initial)
+            start = initial_positions(problem, X, run.initial, cache=run.cache)
         with run.phase("optimisation"):
             embedding = openTSNE.TSNEEmbedding(
                 start,

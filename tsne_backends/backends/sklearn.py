@@ -110,7 +110,7 @@ class SklearnBackend(Backend):
         exact = problem.method == "exact"
         P = _exact_affinities(problem, X, run) if exact else _sparse_affinities(problem, X, run)
         with run.phase("initialisation"):
-            start = initial_positions(problem, X, run.initial)
+            start = initial_positions(problem, X, run.initial, cache=run.cache)
         with run.phase("optimisation"):
             descent = _Descent(problem, run, P)
             coordinates = descent.run_phases(start)
@@ -131,7 +131,7 @@ def _sparse_affinities(problem: Problem, X: Any, run: Run) -> Any:
     from sklearn.manifold import _t_sne
 
     with run.phase("neighbours"):
-        graph = neighbors_graph(problem, X, memory=run.memory)
+        graph = neighbors_graph(problem, X, cache=run.cache)
     with run.phase("affinities"):
         n, k = graph.indices.shape
         squared = csr_matrix(

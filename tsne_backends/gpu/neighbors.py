@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 
 from tsne_backends import neighbors as on_cpu
+from tsne_backends.cache import Cache
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.gpu.arrays import dense_on_gpu, on_host
 from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
+from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import RECALL_SAMPLE
 from tsne_backends.problem import Problem
 from tsne_backends.transfer import GPU_EUCLIDEAN_METRICS, quicker_gpu_search
@@ -48,7 +49,7 @@ class GpuGraph:
 
 
 def gpu_graph(
-    problem: Problem, X: Any, k: int, search: str = "auto", memory: joblib.Memory | None = None
+    problem: Problem, X: Any, k: int, search: str = "auto", cache: Cache | None = None
 ) -> GpuGraph:
     """Find the k nearest neighbours of every row of X.
 
@@ -60,9 +61,8 @@ def gpu_graph(
     k : int
         Neighbours of a row, itself not counted.
     search : {"auto", "exact", "approximate"}
-    memory : joblib.Memory, optional
-        Where given, the graph is looked up there first, by the content of X, metric and k; X on the
-        GPU is not looked up, for its content would have to be fetched.
+    cache : Cache, optional
+        Where given, the graph is looked up there first; see `tsne_backends.cache`.
 
     Returns
     -------
@@ -76,14 +76,24 @@ def gpu_graph(
     import cupy
 
     chosen = choose_search(problem, k, search)
-    # Only named metrics come here. "gpu" keeps these graphs apart from the processor's in a cache.
-    metric, params = str(problem.metric), dict(problem.metric_params)
-    arguments = (X, k, metric, params, f"gpu {chosen}")
-    if getattr(memory, "location", None) is None or isinstance(X, cupy.ndarray):
-        indices, distances, words = _find(*arguments)
+    metric, params = (
+        str(problem.metric),
+        dict(problem.metric_params),
+    )  # only names come here
+
+    def find() -> tuple[Any, Any, str]:
+        return _find(X, k, metric, params, chosen)
+
+    def find_for_host() -> tuple[Any, Any, str]:
+        # What is kept for another run must not fill the GPU.
+        indices, distances, words = find()
+        return on_host(indices), on_host(distances), words
+
+    if cache is None or not cache.is_on or isinstance(X, cupy.ndarray):
+        indices, distances, words = find()
     else:
-        assert memory is not None  # it has a location
-        indices, distances, words = memory.cache(_find_for_host)(*arguments)
+        key = ("gpu", metric, sorted(params.items()), search)
+        indices, distances, words = cache.graph(X, key, k, find_for_host, on_cpu.nearest_of)
     indices = cupy.asarray(indices, dtype=cupy.int32)
     distances = cupy.asarray(distances, dtype=cupy.float32)
     largest = float(distances.max())
@@ -113,20 +123,11 @@ def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
     return "cells" if problem.repeatable else "descent"
 
 
-def _find_for_host(
-    X: Any, k: int, metric: str, params: Mapping[str, Any], search: str
-) -> tuple[Any, Any, str]:
-    """Search, and fetch the graph: what is kept for another run must not fill the GPU."""
-    indices, distances, words = _find(X, k, metric, params, search)
-    return on_host(indices), on_host(distances), words
-
-
 def _find(
     X: Any, k: int, metric: str, params: Mapping[str, Any], search: str
 ) -> tuple[Any, Any, str]:
     import cupy
 
-    search = search.removeprefix("gpu ")
     if search == "cuml":
         return by_cuml(X, k, metric, params)
     points = _euclidean_points(dense_on_gpu(X), metric)
@@ -137,7 +138,7 @@ def _find(
                 n_features=X.shape[1],
                 perplexity=(k + 0.5) / 3,  # `Problem` speaks of perplexity; 3 of it are k
                 metric=metric,
-                n_threads=int(joblib.cpu_count()),
+                n_threads=thread_count(None),
             ),
             on_host(X),
         )

@@ -116,6 +116,16 @@ def test_principal_components_are_kept(digits, tmp_path, analyses):
     assert len(analyses) == 2
 
 
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_entries_mapped_into_memory_are_not_written_to(backend, mode, digits, tmp_path):
+    first = fit(digits, tmp_path, backend=backend)
+    entries = {path: path.read_bytes() for path in tmp_path.rglob("output.pkl")}
+    again = fit(digits, joblib.Memory(str(tmp_path), mmap_mode=mode, verbose=0), backend=backend)
+    np.testing.assert_array_equal(first.embedding_, again.embedding_)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("output.pkl")} == entries
+
+
 def test_nothing_is_kept_without_a_folder(digits, tmp_path, searches):
     for memory in (None, joblib.Memory(None)):
         fit(digits, memory)

@@ -190,7 +190,7 @@ def _has_own_search(problem: Problem) -> bool:
 
 
 def _neighbors(problem: Problem, X: Any, search: str, run: Run) -> Found:
-    """Search, or look up; the squared distances are the caller's to overwrite."""
+    """Search, or look up; what comes back is the caller's to overwrite."""
     if _has_own_search(problem):
         k, n_threads, cosine = problem.n_neighbors, problem.n_threads, problem.metric == "cosine"
 
@@ -199,7 +199,8 @@ def _neighbors(problem: Problem, X: Any, search: str, run: Run) -> Found:
 
         found = run.cache.graph(X, ("native", cosine, search), k, find, _nearest)
         if found is not None:
-            return found
+            indices, squared, places, words = found
+            return _own(indices), _own(squared), places, words
     graph = neighbors_graph(problem, X, search, run.cache)
     squared = np.square(graph.unit_distances()).astype(np.float32)
     indices = graph.indices.astype(np.uint32)
@@ -237,6 +238,11 @@ def _nearest(found: Found | None, k: int) -> Found | None:
     chosen = np.argpartition(squared, k - 1, axis=1)[:, :k]
     indices = np.take_along_axis(indices, chosen, axis=1)
     return indices, np.take_along_axis(squared, chosen, axis=1), places, words
+
+
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that may be written to: a cache may have mapped its file into memory."""
+    return array if type(array) is np.ndarray and array.flags.writeable else np.array(array)
 
 
 def _stages(problem: Problem) -> Any:

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
+from tsne_backends.native import search
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion
@@ -186,6 +187,10 @@ def test_search_through_lists_finds_nearly_all(team):
 def test_search_says_where_lists_do_not_help(team, monkeypatch):
     X = np.random.RandomState(0).standard_normal((5000, 60)).astype(np.float32)
     assert find_neighbors(X, 30, team, exact=False) is None
+    monkeypatch.setattr(search, "EXACT_WORK", 0.0)
+    assert find_neighbors(X, 30, team).words == "inverted lists (exact)"
+    monkeypatch.setattr(search, "LAST_WORK", 0.0)
+    assert find_neighbors(X, 30, team) is None
 
 
 @pytest.mark.parametrize("far", [1e6, 1e9])

@@ -72,7 +72,7 @@ def test_cuml_is_kept_from_adapting_and_gets_our_schedule():
     assert parameters["init"] == "pca"
     assert parameters["method"] == "fft"
     assert parameters["square_distances"] is False
-    assert (parameters["pre_momentum"], parameters["post_momentum"]) == (0.5, 0.8)
+    assert (parameters["pre_momentum"], parameters["post_momentum"]) == (0.8, 0.8)
     assert parameters["exaggeration_iter"] == 250
     # n / 12 in units without the factor 4; the main phase runs at twice that, not at our n.
     assert parameters["learning_rate"] == pytest.approx(1_000)

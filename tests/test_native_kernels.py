@@ -273,8 +273,8 @@ def test_symmetric_affinities(n, k, team):
 def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, squared = graph(blobs(800, 4), 60)
-    P = symmetric(indices, squared, 20.0)
-    ours = make_affinities(indices, squared.copy(), 20.0, team, dropped_mass=0.05)
+    P = symmetric(indices, squared, 40.0)
+    ours = make_affinities(indices, squared.copy(), 40.0, team, dropped_mass=0.05)
     kept = full(lay_out(ours, np.arange(800), team), 800)
     left_out = P[(kept == 0)].sum()
     assert 0.03 < left_out < 0.05
@@ -282,6 +282,16 @@ def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
     assert kept.sum() == pytest.approx(1, abs=1e-5)
     assert ((kept > 0).sum(axis=1) > 0).all()
     np.testing.assert_allclose(kept[kept > 0] * (1 - left_out), P[kept > 0], rtol=0.01)
+
+
+def test_never_more_than_half_of_the_affinities_are_left_out(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
+    indices, squared = graph(blobs(800, 4), 60)
+    P = symmetric(indices, squared, 20.0)
+    ours = make_affinities(indices, squared.copy(), 20.0, team, dropped_mass=0.05)
+    kept = full(lay_out(ours, np.arange(800), team), 800)
+    assert P[(kept == 0)].sum() < 0.02  # 5 % of the mass are more than half of the entries here
+    assert 0.49 < (kept > 0).sum() / (P > 0).sum() < 0.56
 
 
 def test_flat_affinities_are_kept_whole(team, monkeypatch):

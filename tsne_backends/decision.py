@@ -125,7 +125,8 @@ class Decision:
         reference = offers.get(way.label)
         if reference is None:
             return
-        kept = dict(seconds)
+        # An engine that was loaded by now would start at once; how long it took to load is known.
+        kept = {part: value for part, value in seconds.items() if reference.parts()[part] > 0}
         if "optimise" in kept:  # what the user's callbacks do is not the engine's speed
             kept["optimise"] = max(0.0, kept["optimise"] - run.callback_seconds)
         if run.cache.is_on:  # a graph from the cache tells nothing about searching

@@ -109,19 +109,16 @@ class NativeBackend(Backend):
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:
         """Predict seconds and memory, compilation included where it has not happened yet."""
-        from tsne_backends.native.warm import is_compiled
-
         search = self.option(problem, "neighbors")
         if _has_own_search(problem):
             neighbours = cost_native.search_seconds(problem, machine, search)
         else:
             searches = searches_for(problem, search)
             neighbours = cost.neighbours_seconds(searches, problem, machine)
-        start = cost_native.LOAD_SECONDS if is_compiled() else cost_native.COMPILE_SECONDS
         return Estimate(
             neighbours=neighbours,
             optimise=cost_native.optimise_seconds(problem, machine),
-            start=start / machine.speeds.core,
+            start=_start_seconds() / machine.speeds.core,
             memory_bytes=cost_native.peak_bytes(problem),
         )
 
@@ -175,6 +172,14 @@ class NativeBackend(Backend):
                 "grids": outcome.grids,
             },
         )
+
+
+def _start_seconds() -> float:
+    from tsne_backends.native.warm import is_compiled, is_loaded
+
+    if is_loaded():
+        return 0.0
+    return cost_native.LOAD_SECONDS if is_compiled() else cost_native.COMPILE_SECONDS
 
 
 #: Neighbours, squared distances in some unit, the rows of X they are of, and words.

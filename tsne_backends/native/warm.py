@@ -32,6 +32,11 @@ def is_compiled() -> bool:
     return False
 
 
+def is_loaded() -> bool:
+    """Say whether this process has the kernels already, so that a run has nothing to wait for."""
+    return warm_up.cache_info().currsize > 0
+
+
 def _cache_folders(here: Path) -> list[tuple[Path, str]]:
     """Return where numba keeps what it compiled, and how deep: by choice, beside the source, or
     in the user's cache folder where the source cannot be written to.

@@ -270,12 +270,17 @@ def test_symmetric_affinities(n, k, team):
     assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
 
 
-def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
+def all_and_kept(team, monkeypatch, perplexity):
+    """All symmetric affinities of 800 points, and what of them makes the forces."""
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, squared = graph(blobs(800, 4), 60)
-    P = symmetric(indices, squared, 40.0)
-    ours = make_affinities(indices, squared.copy(), 40.0, team, dropped_mass=0.05)
+    ours = make_affinities(indices, squared.copy(), perplexity, team, dropped_mass=0.05)
     kept = full(lay_out(ours, np.arange(800), team), 800)
+    return symmetric(indices, squared, perplexity), kept
+
+
+def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
+    P, kept = all_and_kept(team, monkeypatch, 40.0)
     left_out = P[(kept == 0)].sum()
     assert 0.03 < left_out < 0.05
     assert (kept > 0).sum() < 0.8 * (P > 0).sum()
@@ -285,11 +290,7 @@ def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
 
 
 def test_never_more_than_half_of_the_affinities_are_left_out(team, monkeypatch):
-    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
-    indices, squared = graph(blobs(800, 4), 60)
-    P = symmetric(indices, squared, 20.0)
-    ours = make_affinities(indices, squared.copy(), 20.0, team, dropped_mass=0.05)
-    kept = full(lay_out(ours, np.arange(800), team), 800)
+    P, kept = all_and_kept(team, monkeypatch, 20.0)
     assert P[(kept == 0)].sum() < 0.02  # 5 % of the mass are more than half of the entries here
     assert 0.49 < (kept > 0).sum() / (P > 0).sum() < 0.56
 

@@ -11,7 +11,7 @@ from tsne_backends import (
     UnknownBackendError,
     UnsupportedProblemError,
 )
-from tsne_backends.backends.opentsne import OpenTSNEBackend
+from tsne_backends.backends.native import NativeBackend
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_diverged_map_is_an_error_not_a_result(monkeypatch):
     def diverge(self, problem, X, run):
         return Embedding(np.full((len(X), 2), np.nan, dtype=np.float32), 0.0, 250)
 
-    monkeypatch.setattr(OpenTSNEBackend, "embed", diverge)
+    monkeypatch.setattr(NativeBackend, "embed", diverge)
     with pytest.raises(EmbeddingError, match=r"not finite.*smaller one"):
         ServerlessTSNE().fit(X)
 
@@ -107,12 +107,12 @@ def test_auto_falls_back_with_one_warning(monkeypatch):
     def unavailable(self, problem, X, run):
         raise BackendUnavailableError("no container could be started")
 
-    monkeypatch.setattr(OpenTSNEBackend, "embed", unavailable)
+    monkeypatch.setattr(NativeBackend, "embed", unavailable)
     with pytest.warns(
         BackendWarning, match="no container could be started.*going on with"
     ) as caught:
         fitted = ServerlessTSNE(max_iter=250).fit(X)
     assert len(caught) == 1
-    assert fitted.backend_ == "sklearn"
+    assert fitted.backend_ == "opentsne"
     with pytest.raises(BackendUnavailableError):
-        ServerlessTSNE(max_iter=250, backend="opentsne").fit(X)
+        ServerlessTSNE(max_iter=250, backend="native").fit(X)

@@ -191,7 +191,7 @@ def test_distances_on_a_gpu_are_for_the_processor(cupy):
 
     D = cupy.asarray(pairwise_distances(blobs()))
     fitted = fitting(backend="auto", metric="precomputed", init="random").fit(D)
-    assert fitted.backend_ == "opentsne"
+    assert fitted.backend_ == "native"
 
 
 def test_a_kind_without_a_way_back_gets_cupys(cupy):

@@ -21,7 +21,7 @@ def _no_work(monkeypatch):
     def started(*args, **kwargs):
         raise AssertionError("work began")
 
-    monkeypatch.setattr(OpenTSNEBackend, "embed", started)
+    monkeypatch.setattr(NativeBackend, "embed", started)
 
 
 X = np.random.RandomState(0).rand(50, 4).astype(np.float32)

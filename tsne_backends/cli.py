@@ -165,15 +165,16 @@ def embed(
 
 @main.command()
 def warmup() -> None:
-    """Compile the native engine now, so that no fit has to wait for it.
+    """Compile the native engine now, so that no fit and no `transform` has to wait for it.
 
     Needed once per machine, version and Python; a second time takes a fraction of a second.
     """
-    from tsne_backends.native.warm import is_compiled, warm_up
+    from tsne_backends.native.warm import is_compiled, warm_up, warm_up_placing
 
     known = is_compiled()
     started = time.perf_counter()
     warm_up()
+    warm_up_placing()
     seconds = time.perf_counter() - started
     done = "was compiled already; loading it" if known else "is compiled; that"
     click.echo(f"The native engine {done} took {seconds:.1f} s.")

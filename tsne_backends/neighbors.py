@@ -126,14 +126,21 @@ def searches_for(problem: Problem, search: str = "auto") -> tuple[str, ...]:
     """
     if problem.metric == "precomputed":
         return ("precomputed",)
-    if problem.is_sparse or problem.metric not in ("euclidean", "l2", "cosine"):
-        return ("sklearn",)
-    if problem.metric_params:
+    if not is_plain(problem):
         return ("sklearn",)
     can_sample = problem.n_samples > problem.n_neighbors + RECALL_SAMPLE
     if search == "approximate" and can_sample:
         return ("hnsw",)
     return ("brute", "tree", "hnsw") if search == "auto" and can_sample else ("brute", "tree")
+
+
+def is_plain(problem: Problem) -> bool:
+    """Say whether rows are dense and compared in Euclidean space or by cosine."""
+    return (
+        not problem.is_sparse
+        and not problem.metric_params
+        and problem.metric in ("euclidean", "l2", "cosine")
+    )
 
 
 def neighbors_of_new(
@@ -194,7 +201,7 @@ def _find(
         distances, indices = searcher.fit(X).kneighbors()
         words = f"scikit-learn ({searcher._fit_method})"
     else:
-        points = _unit_rows(X) if metric == "cosine" else _centred(X, X)[0]
+        points = unit_rows(X) if metric == "cosine" else _centred(X, X)[0]
         if search == "tree":
             found = _tree(points, k, n_threads)
         elif search == "brute":
@@ -228,7 +235,8 @@ def _centred(X: NDArray[Any], *matrices: NDArray[Any]) -> tuple[NDArray[Any], ..
     return tuple((matrix - middle).astype(matrix.dtype) for matrix in matrices)
 
 
-def _unit_rows(X: NDArray[Any]) -> NDArray[Any]:
+def unit_rows(X: NDArray[Any]) -> NDArray[Any]:
+    """Return every row divided by its length: their Euclidean neighbours are those by cosine."""
     from sklearn.preprocessing import normalize
 
     unit: NDArray[Any] = normalize(X)

@@ -19,7 +19,7 @@ from tsne_backends.backend import Backend, Embedding, Estimate, Option, Paramete
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import Machine
-from tsne_backends.neighbors import neighbors_graph, searches_for
+from tsne_backends.neighbors import is_plain, neighbors_graph, searches_for, unit_rows
 from tsne_backends.problem import Phase, Problem
 from tsne_backends.run import Run
 from tsne_backends.stopping import ProgressCheck
@@ -110,7 +110,7 @@ class NativeBackend(Backend):
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:
         """Predict seconds and memory, compilation included where it has not happened yet."""
         search = self.option(problem, "neighbors")
-        if _has_own_search(problem):
+        if is_plain(problem):
             neighbours = cost_native.search_seconds(problem, machine, search)
         else:
             searches = searches_for(problem, search)
@@ -186,17 +186,9 @@ def _start_seconds() -> float:
 Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str]
 
 
-def _has_own_search(problem: Problem) -> bool:
-    return (
-        not problem.is_sparse
-        and not problem.metric_params
-        and problem.metric in ("euclidean", "l2", "cosine")
-    )
-
-
 def _neighbors(problem: Problem, X: Any, search: str, run: Run) -> Found:
     """Search, or look up; what comes back is the caller's to overwrite."""
-    if _has_own_search(problem):
+    if is_plain(problem):
         k, n_threads, cosine = problem.n_neighbors, problem.n_threads, problem.metric == "cosine"
 
         def find() -> Found | None:
@@ -220,11 +212,9 @@ def _own_search(
     from tsne_backends.native.threads import Team
 
     if cosine:
-        from sklearn.preprocessing import normalize
-
         if not X.any(axis=1).all():
             return None  # rows without direction are as far from everything as can be
-        X = normalize(X)
+        X = unit_rows(X)
     exact = {"exact": True, "approximate": False}.get(search)
     with Team(n_threads) as team:
         found = find_neighbors(X, k, team, exact=exact)

@@ -16,17 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.jit import F0, U0, U1, F, U, kernel
+from tsne_backends.native.perplexity import TILE_ROWS, conditional_affinities
 from tsne_backends.native.threads import Team
 
-#: Rows in one tile.
-TILE_ROWS = 512
 #: Rows with more neighbours than this are sorted by name, so that one is found by bisection;
 #: shorter ones are scanned, which takes a few vector comparisons.
 LONG_ROW = 256
-#: Largest relative error of a row's perplexity; scikit-learn's search ends at 1e-5 of the entropy,
-#: which is no more visible on a map.
-PERPLEXITY_TOLERANCE = 1e-4
-MAX_STEPS = 100
 #: Share of the affinities' sum that is left out of the forces, smallest first, and the least share
 #: of entries this must save: where affinities are flat, it would save little and cost neighbours.
 #: Never more than half of the entries go: on a swiss roll, 5 % are two thirds of the entries, and
@@ -93,9 +88,8 @@ def make_affinities(
     is_sorted = k > LONG_ROW
     if is_sorted:
         _sort_rows(indices, squared)
-    conditional = np.empty((n, k), dtype=np.float32)
+    conditional = conditional_affinities(squared, perplexity, team)
     n_tiles = -(-n // TILE_ROWS)
-    team.run(_calibrate, n_tiles, squared, math.log(perplexity), conditional)
     mass = np.zeros(BINS, dtype=np.float64)
     number = np.zeros(BINS, dtype=np.int64)
     terms = np.zeros(n_tiles, dtype=np.float64)
@@ -124,56 +118,6 @@ def _threshold(mass: NDArray[np.float64], number: NDArray[np.int64], dropped: fl
     if number[:bins].sum() < MIN_SAVING * number.sum():
         return 0.0
     return float(LOWEST * math.exp(bins * -math.log(LOWEST) / BINS))
-
-
-@kernel
-def _calibrate(first: int, stop: int, squared: Any, target: Any, out: Any) -> None:
-    """Find each row's bandwidth by Newton's method within a bracket; write Gaussian affinities.
-
-    The entropy of p ∝ exp(-β d) falls with log β at the rate β² Var(d).
-    """
-    n, k = U(squared.shape[0]), U(squared.shape[1])
-    for i in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), n)):
-        nearest, mean = squared[i, U0], 0.0
-        for c in range(k):
-            nearest = min(nearest, squared[i, c])
-        for c in range(k):
-            out[i, c] = squared[i, c] - nearest
-            mean += out[i, c]
-        mean /= float(len(out[i]))
-        scale = F(1 / mean) if mean > 1e-37 else F0
-        low, high, log_beta = -40.0, 40.0, 0.0
-        beta, total = 1.0, 1.0
-        for _ in range(MAX_STEPS):
-            beta = math.exp(log_beta)
-            rate = -F(beta) * scale
-            s0, s1, s2 = 0.0, 0.0, 0.0
-            for c in range(k):
-                d = out[i, c] * scale
-                p = math.exp(rate * out[i, c])
-                s0 += p
-                s1 += p * d
-                s2 += p * d * d
-            total = s0
-            expected = s1 / s0
-            entropy = math.log(s0) + beta * expected
-            excess = entropy - target
-            if abs(excess) < PERPLEXITY_TOLERANCE or high - low < 1e-6:
-                break
-            if excess > 0:
-                low = log_beta
-            else:
-                high = log_beta
-            slope = beta * beta * max(0.0, s2 / s0 - expected * expected)
-            log_beta += (
-                max(-4.0, min(4.0, excess / slope)) if slope > 1e-12 else math.copysign(4.0, excess)
-            )
-            if not low < log_beta < high:
-                log_beta = 0.5 * (low + high)
-        rate = -F(beta) * scale
-        share = F(1 / total)
-        for c in range(k):
-            out[i, c] = math.exp(rate * out[i, c]) * share
 
 
 @kernel

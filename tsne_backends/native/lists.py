@@ -69,6 +69,23 @@ def make_lists(points: NDArray[np.float32], team: Team, rng: np.random.RandomSta
         filled = members > 0
         centroids[filled] = (sums[filled] / members[filled, None]).astype(np.float32)
     centroids = centroids[hilbert_order(_two_axes(centroids))]
+    return group(points, centroids, team)
+
+
+def group(points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team) -> Lists:
+    """Group rows by the nearest of given centroids.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d), float32
+    centroids : ndarray of shape (n_lists, d), float32
+    team : Team
+
+    Returns
+    -------
+    Lists
+    """
+    n_lists = len(centroids)
     owner, squared = _assign(points, centroids, team)
     places = np.argsort(owner, kind="stable").astype(np.uint32)
     sizes = np.bincount(owner, minlength=n_lists)

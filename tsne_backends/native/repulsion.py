@@ -64,6 +64,8 @@ class GridRepulsion:
     ----------
     grid : Grid or None
         The grid of the last call.
+    field : ndarray
+        The potential at its nodes.
     grids_made : int
     """
 
@@ -120,7 +122,7 @@ class GridRepulsion:
             stripes = (len(starts) - parity) // 2
             run(spread, stripes, parity, *to_grid, seconds=n * SPREAD_SECONDS)
         self._convolve()
-        from_grid = (Y, *place, self._field, self._own, out, self._potential)
+        from_grid = (Y, *place, self.field, self._own, out, self._potential)
         run(read, *tiles, *from_grid, seconds=n * READ_SECONDS)
         return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
 
@@ -133,7 +135,7 @@ class GridRepulsion:
         self._counts = np.empty((self._n_tiles, n_stripes), dtype=np.uint32)
         self._starts = np.empty(n_stripes + 1, dtype=np.uint32)
         self._charge = np.empty((rows, columns), dtype=np.float32)
-        self._field = np.empty((rows, columns), dtype=np.float32)
+        self.field = np.empty((rows, columns), dtype=np.float32)
         self._half = np.empty((rows, columns + 1), dtype=np.complex64)
         self._row_chunk = _chunk_of(rows, columns)
         self._column_chunk = _chunk_of(columns + 1, 2 * rows)
@@ -173,7 +175,7 @@ class GridRepulsion:
     def _inverse_rows(self, first: int, stop: int) -> None:
         from scipy.fft import irfft
 
-        n_columns = self._field.shape[1]
+        n_columns = self.field.shape[1]
         for chunk in range(first, stop):
             rows = slice(chunk * self._row_chunk, (chunk + 1) * self._row_chunk)
-            self._field[rows] = irfft(self._half[rows], 2 * n_columns, axis=1)[:, :n_columns]
+            self.field[rows] = irfft(self._half[rows], 2 * n_columns, axis=1)[:, :n_columns]

@@ -1,22 +1,20 @@
-"""Nearest neighbours in Euclidean space: inverted lists searched by blocks of matrix products.
+"""Nearest neighbours in Euclidean space, of all rows among themselves and of new rows.
 
-A list's rows are searched together: product of the list with each of the lists nearest to it, in
-that order, until enough rows were seen. Lists that cannot improve any row are skipped, by the
-triangle inequality. Searching *every* list is exact, and since near lists come first, thresholds
-are tight early and most pairs cost one comparison.
+Rows are grouped into lists; how many lists must be looked at is learnt from the neighbours that a
+sample of rows finds. What looking at lists is, is in ``scan``.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, F1, U0, U1, F, U, finite_kernel
-from tsne_backends.native.lists import FAR, Lists, augmented, make_lists, queries_of
+from tsne_backends.native.jit import F0, F1, F, U, finite_kernel
+from tsne_backends.native.lists import Lists, group, make_lists
+from tsne_backends.native.scan import scan
 from tsne_backends.native.threads import Team
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
@@ -35,8 +33,6 @@ RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
 #: Rounding error of the products, relative to the squared size of the data, that is allowed in the
 #: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
 MAX_ERROR = 0.02
-#: Candidates kept beyond those wanted, because products of single precision misplace near ties.
-SLACK = 4
 
 
 @dataclass(frozen=True)
@@ -87,32 +83,104 @@ def find_neighbors(
         another search is then the better one.
     """
     n = len(X)
-    points, size = _scaled(X)
+    points, size, _ = _scaled(X)
     rng = np.random.RandomState(seed)
     lists = make_lists(points, team, rng)
     points = points[lists.places]  # a copy; the first is let go
-    rows = np.arange(len(lists.starts) - 1)
     work = float(n) ** 2 * (points.shape[1] + PAIR_WORK)
     seen, words = n, "inverted lists (exact)"
     if not (work <= EXACT_WORK if exact is None else exact) and n >= SMALLEST_LISTED:
-        # How much must be seen is learnt on a few lists, so that nothing is searched twice.
-        trial = np.sort(rng.permutation(rows)[:TRIAL_LISTS])
-        members = np.concatenate([np.arange(*lists.starts[one : one + 2]) for one in trial])
-        sample = np.sort(rng.permutation(members)[:RECALL_SAMPLE])
-        kth = _kth_distances(points, sample, k, team)
-        for attempt in _attempts(n, k):
-            _, squared = _search(points, lists, trial, k, attempt, team)
-            recall = float((squared[sample] <= kth[:, None]).mean())
-            if recall >= MIN_RECALL:
-                seen, words = attempt, f"inverted lists (sampled recall {recall:.3f})"
-                break
-        else:
-            if exact is False or work > LAST_WORK:
-                return None
-    indices, squared = _search(points, lists, rows, k, seen, team)
+        enough, recall = _learn_seen(points, lists, points, lists, k, team, rng)
+        if recall >= MIN_RECALL:
+            seen, words = enough, f"inverted lists (sampled recall {recall:.3f})"
+        elif exact is False or work > LAST_WORK:
+            return None
+    indices, squared = scan(points, lists, points, lists, _all(lists), k, seen, team)
     if not _precise_enough(squared, size):
         return None
     return Neighbors(indices, squared, lists.places, words)
+
+
+def find_nearest(
+    X: NDArray[Any], X_new: NDArray[Any], k: int, team: Team, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """Find the k nearest rows of X for every row of X_new.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float32 or float64
+        Finite data.
+    X_new : ndarray of shape (n_new, d), float32 or float64
+        Finite data.
+    k : int
+        Neighbours per row, at most n.
+    team : Team
+    seed : int, default=0
+        Of the sample that centroids are learnt from and recall is measured on.
+
+    Returns
+    -------
+    indices : ndarray of shape (n_new, k), int64
+        Rows of X, in no order.
+    squared : ndarray of shape (n_new, k), float32
+        Their squared distances, up to one common factor; 0 for equal rows of one type.
+    None
+        Instead, where `find_neighbors` would return None.
+    """
+    points, size, place = _scaled(X)
+    # Equal values of another type must stay equal.
+    rows, new_size, _ = _scaled(X_new.astype(X.dtype, copy=False), place)
+    rng = np.random.RandomState(seed)
+    lists = make_lists(points, team, rng)
+    theirs = group(rows, lists.centroids, team)
+    points, rows = points[lists.places], rows[theirs.places]
+    seen, work = len(X), float(len(X)) * len(X_new) * (points.shape[1] + PAIR_WORK)
+    if work > EXACT_WORK and len(X) >= SMALLEST_LISTED:
+        enough, recall = _learn_seen(rows, theirs, points, lists, k, team, rng)
+        if recall >= MIN_RECALL:
+            seen = enough
+        elif work > LAST_WORK:
+            return None
+    indices, squared = scan(rows, theirs, points, lists, _all(lists), k, seen, team)
+    if not _precise_enough(squared, max(size, new_size)):
+        return None
+    in_order = np.empty_like(squared)
+    in_order[theirs.places] = squared
+    found = np.empty(indices.shape, dtype=np.int64)
+    found[theirs.places] = lists.places[indices]
+    return found, in_order
+
+
+def _all(lists: Lists) -> NDArray[np.int64]:
+    return np.arange(len(lists.starts) - 1)
+
+
+def _learn_seen(
+    rows: NDArray[np.float32],
+    theirs: Lists,
+    points: NDArray[np.float32],
+    lists: Lists,
+    k: int,
+    team: Team,
+    rng: np.random.RandomState,
+) -> tuple[int, float]:
+    """Return how many points must be looked at for each row, and the recall that was reached.
+
+    Learnt on a few lists, so that nothing is searched twice.
+    """
+    filled = np.flatnonzero(np.diff(theirs.starts))
+    trial = np.sort(rng.permutation(filled)[:TRIAL_LISTS])
+    members = np.concatenate([np.arange(*theirs.starts[one : one + 2]) for one in trial])
+    sample = np.sort(rng.permutation(members)[:RECALL_SAMPLE])
+    # A row among the points is its own nearest.
+    kth = _kth_distances(rows[sample], points, k - (rows is not points), team)
+    recall = 0.0
+    for seen in _attempts(len(points), k):
+        _, squared = scan(rows, theirs, points, lists, trial, k, seen, team)
+        recall = float((squared[sample] <= kth[:, None]).mean())
+        if recall >= MIN_RECALL:
+            return seen, recall
+    return len(points), recall
 
 
 def _attempts(n: int, k: int) -> list[int]:
@@ -124,17 +192,22 @@ def _attempts(n: int, k: int) -> list[int]:
     return attempts
 
 
-def _scaled(X: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-    """Return X about its mean with its largest entry at 1, and the largest squared row."""
-    middle = X.mean(axis=0, dtype=np.float64)
-    points = X - middle.astype(
-        X.dtype
-    )  # in single precision if X is: its resolution is lost anyway
-    largest = float(max(points.max(), -points.min()))
+#: The mean of the data and their largest entry about it.
+_Place = tuple[NDArray[Any], float]
+
+
+def _scaled(
+    X: NDArray[Any], place: _Place | None = None
+) -> tuple[NDArray[np.float32], float, _Place]:
+    """Return X about its mean with its largest entry at 1, the largest squared row, and where."""
+    # In single precision if X is: its resolution is lost anyway.
+    middle = X.mean(axis=0, dtype=np.float64).astype(X.dtype) if place is None else place[0]
+    points = X - middle
+    largest = float(max(points.max(), -points.min())) if place is None else place[1]
     if largest > 0:
         points /= points.dtype.type(largest)
     points = np.ascontiguousarray(points, dtype=np.float32)
-    return points, float(np.einsum("ij,ij->i", points, points).max())
+    return points, float(np.einsum("ij,ij->i", points, points).max()), (middle, largest)
 
 
 def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
@@ -145,203 +218,31 @@ def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
     return len(apart) == 0 or error <= MAX_ERROR * float(np.quantile(apart, 0.05))
 
 
-def _search(
-    points: NDArray[np.float32],
-    lists: Lists,
-    which: NDArray[np.int64],
-    k: int,
-    seen: int,
-    team: Team,
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Search for the rows of some lists, through the lists near to each until ``seen`` rows."""
-    n = len(points)
-    wanted = min(n, k + 1 + SLACK)  # the row itself is among them
-    indices = np.empty((n, k), dtype=np.uint32)
-    squared = np.empty((n, k), dtype=np.float32)
-    columns = augmented(points)
-    transposed = np.ascontiguousarray(augmented(lists.centroids).T)
-    sizes = np.diff(lists.starts)
-    longest = int(sizes.max())
-
-    def work(first: int, stop: int) -> None:
-        held = np.empty((longest, 2 * wanted + 64), dtype=np.float32)
-        names = np.empty(held.shape, dtype=np.uint32)
-        fill = np.empty(longest, dtype=np.uint32)
-        limit = np.empty(longest, dtype=np.float32)
-        products = np.empty(longest * longest, dtype=np.float32)
-        for one in which[first:stop]:
-            start, end = lists.starts[one], lists.starts[one + 1]
-            m = int(end - start)
-            if m == 0:
-                continue
-            fill[:m], limit[:m] = 0, FAR
-            queries = queries_of(points[start:end])
-            centre = lists.centroids[one]
-            apart = np.sqrt(
-                np.maximum(queries_of(centre[None]) @ transposed + float(centre @ centre), 0)
-            )[0]
-            nearest = np.argsort(apart, kind="stable")
-            enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
-            reach = F(np.inf)
-            for at, other in enumerate(nearest[:enough]):
-                a, b = lists.starts[other], lists.starts[other + 1]
-                if a == b or apart[other] - lists.radii[one] - lists.radii[other] > reach:
-                    continue
-                out = products[: m * (b - a)].reshape(m, b - a)
-                np.dot(queries, columns[a:b].T, out=out)
-                _absorb(out, a, held, names, fill, limit, wanted)
-                if at % 8 == 7:
-                    reach = _reach(points[start:end], limit)
-            _finish(points, start, m, held, names, fill, wanted, indices, squared)
-
-    team.run(work, len(which))
-    return indices, squared
-
-
-@finite_kernel
-def _absorb(
-    products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
-) -> None:
-    """Add to each row's candidates what is nearer than its limit; shrink where they overflow."""
-    n, capacity = U(products.shape[1]), U(held.shape[1])
-    for i in range(U(len(products))):
-        bar, count = limit[i], U(fill[i])
-        for block in range(U0, n, U(32)):
-            end = min(block + U(32), n)
-            low = FAR
-            for j in range(block, end):
-                low = min(low, products[i, j])
-            if low >= bar:
-                continue
-            if count + U(32) > capacity:
-                _select(held[i], names[i], count, U(wanted))
-                count = U(wanted)
-                bar = F0
-                bar = held[i, U0]
-                for j in range(U1, count):
-                    bar = max(bar, held[i, j])
-            for j in range(block, end):
-                if products[i, j] < bar:
-                    held[i, count] = products[i, j]
-                    names[i, count] = U(offset) + j
-                    count += U1
-        if bar == FAR and count >= U(2 * wanted):
-            _select(held[i], names[i], count, U(wanted))
-            count = U(wanted)
-            bar = held[i, U0]
-            for j in range(U1, count):
-                bar = max(bar, held[i, j])
-        limit[i], fill[i] = bar, count
-
-
-@finite_kernel
-def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
-    """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
-    low, high = U0, count - U1
-    while low < high:
-        # Median of three as the pivot: runs of equal or ordered values are common here.
-        a, b, c = values[low], values[(low + high) // U(2)], values[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += U1
-            while values[j] > pivot:
-                j -= U1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                names[i], names[j] = names[j], names[i]
-                i += U1
-                if j == U0:
-                    break
-                j -= U1
-        if wanted <= j + U1 and j < high:
-            high = j
-        elif wanted > i:
-            low = i
-        else:
-            return
-
-
-@finite_kernel
-def _reach(rows: Any, limit: Any) -> Any:
-    """Return the largest distance within which a row of the list may still find a neighbour."""
-    most = F0
-    for i in range(U(len(rows))):
-        if limit[i] == FAR:
-            return FAR
-        norm = F0
-        for j in range(U(rows.shape[1])):
-            norm += rows[i, j] * rows[i, j]
-        most = max(most, norm + limit[i])
-    return F(math.sqrt(most)) * F(1.0001)
-
-
-@finite_kernel
-def _finish(
-    points: Any,
-    start: int,
-    m: int,
-    held: Any,
-    names: Any,
-    fill: Any,
-    wanted: int,
-    indices: Any,
-    squared: Any,
-) -> None:
-    """Reduce candidates to the k nearest by distances computed anew, without cancellation."""
-    k = U(indices.shape[1])
-    for q in range(U(m)):
-        i = U(start) + q
-        count = U(fill[q])
-        if count > U(wanted):
-            _select(held[q], names[q], count, U(wanted))
-            count = U(wanted)
-        others = U0
-        for c in range(count):
-            j = U(names[q, c])
-            if j == i:
-                continue
-            total = F0
-            for axis in range(U(points.shape[1])):
-                step = points[i, axis] - points[j, axis]
-                total += step * step
-            held[q, others] = total
-            names[q, others] = j
-            others += U1
-        if others > k:
-            _select(held[q], names[q], others, k)
-        for c in range(k):
-            indices[i, c] = names[q, c]
-            squared[i, c] = held[q, c]
-
-
 def _kth_distances(
-    points: NDArray[np.float32], sample: NDArray[np.int64], k: int, team: Team
+    rows: NDArray[np.float32], points: NDArray[np.float32], at: int, team: Team
 ) -> NDArray[np.float32]:
-    """Return the squared distance of each sampled row's k-th true neighbour, and a rounding more.
+    """Return the squared distance of each row's point number ``at``, from 0, and a rounding more.
 
     What is as near as that counts as found: which of several equally near rows was taken does not
     matter.
     """
-    kth = np.empty(len(sample), dtype=np.float32)
+    kth = np.empty(len(rows), dtype=np.float32)
 
     def work(first: int, stop: int) -> None:
         exact = np.empty(len(points), dtype=np.float32)
-        for at in range(first, stop):
-            _distances(points, int(sample[at]), exact)
-            kth[at] = np.partition(exact, k)[k]  # the row itself is the nearest
+        for i in range(first, stop):
+            _distances(rows[i], points, exact)
+            kth[i] = np.partition(exact, at)[at]
 
-    team.run(work, len(sample))
+    team.run(work, len(rows))
     return kth * F(1 + 1e-5)
 
 
 @finite_kernel
-def _distances(points: Any, row: int, out: Any) -> None:
-    i = U(row)
+def _distances(row: Any, points: Any, out: Any) -> None:
     for j in range(U(len(points))):
         total = F0
         for axis in range(U(points.shape[1])):
-            step = points[i, axis] - points[j, axis]
+            step = row[axis] - points[j, axis]
             total += step * step
         out[j] = total * F1

@@ -64,8 +64,33 @@ def warm_up() -> None:
     with Team(1) as team:
         neighbors = find_neighbors(X, 6, team)
         assert neighbors is not None
-        _kth_distances(X, np.arange(2), 6, team)
+        _kth_distances(X[:2], X, 6, team)
         affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
         for exact in (True, False):
             engine = Engine(affinities, X[:, :2], team, exact)
             engine.run([Stage("main", 1, 1.0, 50.0, 0.5)], lambda _: None, lambda _: GO_ON)
+
+
+def warm_up_placing() -> None:
+    """Compile what places new rows on a map; a fit does not need it."""
+    import numpy as np
+
+    from tsne_backends.native.placing import settle
+    from tsne_backends.native.search import find_nearest
+    from tsne_backends.native.threads import Team
+
+    X = np.random.RandomState(0).standard_normal((300, 3)).astype(np.float32)
+    with Team(1) as team:
+        find_nearest(X, X[:2], 3, team)
+        settle(
+            X[:, :2].copy(),
+            X[:2, :2].copy(),
+            np.zeros((2, 1), dtype=np.int64),
+            np.ones((2, 1), dtype=np.float32),
+            team,
+            n_iter=1,
+            exaggeration=1.0,
+            learning_rate=0.1,
+            momentum=0.8,
+            max_gradient=0.25,
+        )

@@ -1,0 +1,231 @@
+"""Comparing rows with rows, list by list, by blocks of matrix products.
+
+A list's rows are searched together: product of the list with each of the lists nearest to it, in
+that order, until enough rows were seen. Lists that cannot improve any row are skipped, by the
+triangle inequality. Searching *every* list is exact, and since near lists come first, thresholds
+are tight early and most pairs cost one comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.native.jit import F0, U0, U1, F, U, finite_kernel
+from tsne_backends.native.lists import FAR, Lists, augmented, queries_of
+from tsne_backends.native.threads import Team
+
+#: Candidates kept beyond those wanted, because products of single precision misplace near ties.
+SLACK = 4
+#: Rows searched together at most: the candidates of more would not stay in the cache.
+MOST_TOGETHER = 512
+
+
+def scan(
+    rows: NDArray[np.float32],
+    theirs: Lists,
+    points: NDArray[np.float32],
+    lists: Lists,
+    which: NDArray[np.int64],
+    k: int,
+    seen: int,
+    team: Team,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Find the k nearest points of rows, through the lists near to each until ``seen`` points.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, d), float32
+        In the order of their lists. The points themselves (the same object) leave out, of each
+        row's neighbours, the row.
+    theirs : Lists
+        The rows by the centroids of ``lists``.
+    points : ndarray of shape (n, d), float32
+        In the order of their lists.
+    lists : Lists
+    which : ndarray of int64
+        Lists whose rows are searched for.
+    k, seen : int
+        Neighbours per row, and points to look at at least.
+    team : Team
+
+    Returns
+    -------
+    indices : ndarray of shape (n_rows, k), uint32
+        Places of the neighbours among the points, in no order; not filled for other lists.
+    squared : ndarray of shape (n_rows, k), float32
+    """
+    n, among = len(points), rows is points
+    wanted = min(n, k + among + SLACK)  # a row is among its own candidates
+    indices = np.empty((len(rows), k), dtype=np.uint32)
+    squared = np.empty((len(rows), k), dtype=np.float32)
+    columns = augmented(points)
+    transposed = np.ascontiguousarray(augmented(lists.centroids).T)
+    sizes = np.diff(lists.starts)
+    blocks = _blocks(theirs, which)
+    longest = max((end - start for _, start, end in blocks), default=0)
+
+    def work(first: int, stop: int) -> None:
+        held = np.empty((longest, 2 * wanted + 64), dtype=np.float32)
+        names = np.empty(held.shape, dtype=np.uint32)
+        fill = np.empty(longest, dtype=np.uint32)
+        limit = np.empty(longest, dtype=np.float32)
+        products = np.empty(longest * int(sizes.max()), dtype=np.float32)
+        for one, start, end in blocks[first:stop]:
+            m = end - start
+            fill[:m], limit[:m] = 0, FAR
+            queries = queries_of(rows[start:end])
+            centre = lists.centroids[one]
+            apart = np.sqrt(
+                np.maximum(queries_of(centre[None]) @ transposed + float(centre @ centre), 0)
+            )[0]
+            nearest = np.argsort(apart, kind="stable")
+            enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
+            reach = F(np.inf)
+            for at, other in enumerate(nearest[:enough]):
+                a, b = lists.starts[other], lists.starts[other + 1]
+                if a == b or apart[other] - theirs.radii[one] - lists.radii[other] > reach:
+                    continue
+                out = products[: m * (b - a)].reshape(m, b - a)
+                np.dot(queries, columns[a:b].T, out=out)
+                _absorb(out, a, held, names, fill, limit, wanted)
+                if at % 8 == 7:
+                    reach = _reach(rows[start:end], limit)
+            found = held, names, fill
+            _finish(rows, start, m, points, among, *found, wanted, indices, squared)
+
+    team.run(work, len(blocks))
+    return indices, squared
+
+
+def _blocks(theirs: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """Return list, first row and end of the rows that are searched together."""
+    blocks = []
+    for one in which:
+        start, end = int(theirs.starts[one]), int(theirs.starts[one + 1])
+        for at in range(start, end, MOST_TOGETHER):
+            blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
+    return blocks
+
+
+@finite_kernel
+def _absorb(
+    products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
+) -> None:
+    """Add to each row's candidates what is nearer than its limit; shrink where they overflow."""
+    n, capacity = U(products.shape[1]), U(held.shape[1])
+    for i in range(U(len(products))):
+        bar, count = limit[i], U(fill[i])
+        for block in range(U0, n, U(32)):
+            end = min(block + U(32), n)
+            low = FAR
+            for j in range(block, end):
+                low = min(low, products[i, j])
+            if low >= bar:
+                continue
+            if count + U(32) > capacity:
+                _select(held[i], names[i], count, U(wanted))
+                count = U(wanted)
+                bar = F0
+                bar = held[i, U0]
+                for j in range(U1, count):
+                    bar = max(bar, held[i, j])
+            for j in range(block, end):
+                if products[i, j] < bar:
+                    held[i, count] = products[i, j]
+                    names[i, count] = U(offset) + j
+                    count += U1
+        if bar == FAR and count >= U(2 * wanted):
+            _select(held[i], names[i], count, U(wanted))
+            count = U(wanted)
+            bar = held[i, U0]
+            for j in range(U1, count):
+                bar = max(bar, held[i, j])
+        limit[i], fill[i] = bar, count
+
+
+@finite_kernel
+def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
+    """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
+    low, high = U0, count - U1
+    while low < high:
+        # Median of three as the pivot: runs of equal or ordered values are common here.
+        a, b, c = values[low], values[(low + high) // U(2)], values[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += U1
+            while values[j] > pivot:
+                j -= U1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                names[i], names[j] = names[j], names[i]
+                i += U1
+                if j == U0:
+                    break
+                j -= U1
+        if wanted <= j + U1 and j < high:
+            high = j
+        elif wanted > i:
+            low = i
+        else:
+            return
+
+
+@finite_kernel
+def _reach(rows: Any, limit: Any) -> Any:
+    """Return the largest distance within which a row of the list may still find a neighbour."""
+    most = F0
+    for i in range(U(len(rows))):
+        if limit[i] == FAR:
+            return FAR
+        norm = F0
+        for j in range(U(rows.shape[1])):
+            norm += rows[i, j] * rows[i, j]
+        most = max(most, norm + limit[i])
+    return F(math.sqrt(most)) * F(1.0001)
+
+
+@finite_kernel
+def _finish(
+    rows: Any,
+    start: int,
+    m: int,
+    points: Any,
+    among: bool,
+    held: Any,
+    names: Any,
+    fill: Any,
+    wanted: int,
+    indices: Any,
+    squared: Any,
+) -> None:
+    """Reduce candidates to the k nearest by distances computed anew, without cancellation."""
+    k = U(indices.shape[1])
+    for q in range(U(m)):
+        i = U(start) + q
+        count = U(fill[q])
+        if count > U(wanted):
+            _select(held[q], names[q], count, U(wanted))
+            count = U(wanted)
+        others = U0
+        for c in range(count):
+            j = U(names[q, c])
+            if among and j == i:
+                continue
+            total = F0
+            for axis in range(U(points.shape[1])):
+                step = rows[i, axis] - points[j, axis]
+                total += step * step
+            held[q, others] = total
+            names[q, others] = j
+            others += U1
+        if others > k:
+            _select(held[q], names[q], others, k)
+        for c in range(k):
+            indices[i, c] = names[q, c]
+            squared[i, c] = held[q, c]

@@ -6,9 +6,10 @@ from scipy.spatial.distance import cdist
 
 from tsne_backends import ServerlessTSNE, placement
 from tsne_backends.native import search
+from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.placing import settle
-from tsne_backends.native.search import find_nearest
+from tsne_backends.native.search import find_nearest, find_neighbors
 from tsne_backends.native.threads import Team
 
 STEPS = {"exaggeration": 1.5, "learning_rate": 0.1, "momentum": 0.8, "max_gradient": 0.25}
@@ -46,6 +47,55 @@ def test_nearest_of_new_rows_where_lists_are_left_out(monkeypatch, team):
     kth = np.sort(distances, axis=1)[:, 14] * (1 + 1e-4)
     recall = (np.take_along_axis(distances, indices, axis=1) <= kth[:, None]).mean()
     assert recall > search.MIN_RECALL - 0.02
+
+
+def wide(n, d, seed=0):
+    """Clusters whose features matter less and less along hidden directions, as in embeddings."""
+    rng = np.random.RandomState(seed)
+    centres = 2 * np.random.RandomState(0).standard_normal((30, d))
+    hidden = (centres[rng.randint(30, size=n)] + rng.standard_normal((n, d))) * np.arange(
+        1, d + 1
+    ) ** -0.6
+    mixing, _ = np.linalg.qr(np.random.RandomState(1).standard_normal((d, d)))
+    return (hidden @ mixing).astype(np.float32)
+
+
+def test_wide_rows_are_compared_along_axes_and_judged_by_all_features(monkeypatch, team):
+    monkeypatch.setattr(search, "EXACT_WORK", 0)
+    X, k = wide(6000, 300), 20
+    found = find_neighbors(X, k, team)
+    assert "80 principal axes" in found.words
+    ordered = X[found.places]
+    distances = cdist(ordered[:500], ordered, "sqeuclidean")
+    near = np.take_along_axis(distances, found.indices[:500].astype(np.int64), axis=1)
+    ratio = near / found.squared[:500]
+    np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)
+    np.fill_diagonal(distances[:, :500], np.inf)
+    kth = np.sort(distances, axis=1)[:, k - 1] * (1 + 1e-4)
+    assert (near <= kth[:, None]).mean() > search.MIN_RECALL - 0.02
+    new = wide(700, 300, seed=2)
+    indices, _ = find_nearest(X, new, k, team)
+    distances = cdist(new, X, "sqeuclidean")
+    kth = np.sort(distances, axis=1)[:, k - 1] * (1 + 1e-4)
+    near = np.take_along_axis(distances, indices, axis=1)
+    assert (near <= kth[:, None]).mean() > search.MIN_RECALL - 0.02
+
+
+def test_where_few_axes_say_too_little_all_features_are_compared(monkeypatch, team):
+    monkeypatch.setattr(search, "EXACT_WORK", 0)
+    monkeypatch.setattr(search, "WIDTHS", ((4, 0.0),))
+    found = find_neighbors(wide(6000, 60), 20, team)
+    assert "axes" not in found.words
+
+
+def test_axes_hold_what_varies_most(team):
+    X = np.random.RandomState(0).standard_normal((3000, 50)).astype(np.float32)
+    X[:, 7] *= 9
+    X[:, 20] *= 5
+    axes = principal_axes(X, 2, np.random.RandomState(0))
+    assert np.abs(axes[[7, 20], [0, 1]]).min() > 0.95
+    np.testing.assert_allclose(along(X, axes, team), X @ axes, rtol=1e-4, atol=1e-4)
+    assert along(X, None, team) is X
 
 
 def test_equal_rows_are_at_no_distance_whatever_their_type(team):

@@ -19,6 +19,8 @@ PAIR_SECONDS, PAIR_FEATURE_SECONDS = 1.4e-9, 3e-11
 #: Searching lists, per row at 50,000 rows, and per feature of it; growth of both with n.
 LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 2.0e-5, 2.6e-7
 LISTED_GROWTH, LISTED_GROWTH_ROWS = 0.3, 50_000
+#: Features beyond so many cost less, because candidates are looked for along principal axes.
+WIDE_FEATURES, WIDE_SHARE = 192, 0.4
 #: Bandwidths and symmetric affinities, per neighbour.
 AFFINITY_SECONDS = 7e-8
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
@@ -56,7 +58,8 @@ def search_seconds(problem: Problem, machine: Machine, search: str = "auto") -> 
     exact = comparing + float(n) ** 2 * d * PAIR_FEATURE_SECONDS / machine.speeds.matrix
     growth = math.pow(max(n, 2) / LISTED_GROWTH_ROWS, LISTED_GROWTH)
     listed = LISTED_ROW_SECONDS / machine.speeds.core
-    listed += LISTED_ROW_FEATURE_SECONDS * d / machine.speeds.matrix
+    compared = d - (1 - WIDE_SHARE) * max(d - WIDE_FEATURES, 0)
+    listed += LISTED_ROW_FEATURE_SECONDS * compared / machine.speeds.matrix
     ways = {"exact": exact, "approximate": n * growth * k_share * listed}
     seconds = ways.get(search, min(ways.values()))
     return cost.SEARCH_CALL_SECONDS + seconds / machine.parallel(problem.n_threads)

@@ -105,10 +105,17 @@ def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     return flat
 
 
-def augmented(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [c, |c|²] so that one product with [-2x, 1] gives |c|² - 2xc."""
-    norms = np.einsum("ij,ij->i", centroids, centroids)
-    return np.ascontiguousarray(np.column_stack([centroids, norms]), dtype=np.float32)
+def augmented(
+    narrow: NDArray[np.float32], whole: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return [x, |x|²] so that one product with [-2q, 1] gives |x|² - 2qx.
+
+    The squares are those of the whole rows where x is but a part of them: what is left out of two
+    rows is as good as at right angles, so that its squares add to their distance.
+    """
+    of = narrow if whole is None else whole
+    norms = np.einsum("ij,ij->i", of, of)
+    return np.ascontiguousarray(np.column_stack([narrow, norms]), dtype=np.float32)
 
 
 def _assign(

@@ -9,6 +9,7 @@ are tight early and most pairs cost one comparison.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,37 @@ from tsne_backends.native.jit import F0, U0, U1, F, U, finite_kernel
 from tsne_backends.native.lists import FAR, Lists, augmented, queries_of
 from tsne_backends.native.threads import Team
 
-#: Candidates kept beyond those wanted, because products of single precision misplace near ties.
+#: Candidates to keep beyond those wanted, because products of single precision misplace near ties.
 SLACK = 4
 #: Rows searched together at most: the candidates of more would not stay in the cache.
 MOST_TOGETHER = 512
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Rows in the order of their lists.
+
+    Attributes
+    ----------
+    whole : ndarray of shape (n, d), float32
+        What decides which rows are nearest.
+    narrow : ndarray of shape (n, width), float32
+        What finds candidates: the rows along some axes, or ``whole`` itself.
+    lists : Lists
+        Of the narrow rows.
+    """
+
+    whole: NDArray[np.float32]
+    narrow: NDArray[np.float32]
+    lists: Lists
+
+
 def scan(
-    rows: NDArray[np.float32],
-    theirs: Lists,
-    points: NDArray[np.float32],
-    lists: Lists,
+    rows: Grouped,
+    points: Grouped,
     which: NDArray[np.int64],
     k: int,
+    spare: int,
     seen: int,
     team: Team,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
@@ -38,34 +57,30 @@ def scan(
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, d), float32
-        In the order of their lists. The points themselves (the same object) leave out, of each
+    rows : Grouped
+        By the centroids of the points. The points themselves (the same object) leave out, of each
         row's neighbours, the row.
-    theirs : Lists
-        The rows by the centroids of ``lists``.
-    points : ndarray of shape (n, d), float32
-        In the order of their lists.
-    lists : Lists
+    points : Grouped
     which : ndarray of int64
         Lists whose rows are searched for.
-    k, seen : int
-        Neighbours per row, and points to look at at least.
+    k, spare, seen : int
+        Neighbours per row, candidates kept beyond them, and points to look at at least.
     team : Team
 
     Returns
     -------
     indices : ndarray of shape (n_rows, k), uint32
-        Places of the neighbours among the points, in no order; not filled for other lists.
+        Numbers of the neighbours among the points, in no order; not filled for other lists.
     squared : ndarray of shape (n_rows, k), float32
     """
-    n, among = len(points), rows is points
-    wanted = min(n, k + among + SLACK)  # a row is among its own candidates
-    indices = np.empty((len(rows), k), dtype=np.uint32)
-    squared = np.empty((len(rows), k), dtype=np.float32)
-    columns = augmented(points)
+    lists, among, n_rows = points.lists, rows is points, len(rows.whole)
+    wanted = min(len(points.whole), k + among + spare)  # a row is among its own candidates
+    indices = np.empty((n_rows, k), dtype=np.uint32)
+    squared = np.empty((n_rows, k), dtype=np.float32)
+    columns = augmented(points.narrow, points.whole)
     transposed = np.ascontiguousarray(augmented(lists.centroids).T)
     sizes = np.diff(lists.starts)
-    blocks = _blocks(theirs, which)
+    blocks = _blocks(rows.lists, which)
     longest = max((end - start for _, start, end in blocks), default=0)
 
     def work(first: int, stop: int) -> None:
@@ -77,7 +92,7 @@ def scan(
         for one, start, end in blocks[first:stop]:
             m = end - start
             fill[:m], limit[:m] = 0, FAR
-            queries = queries_of(rows[start:end])
+            queries = queries_of(rows.narrow[start:end])
             centre = lists.centroids[one]
             apart = np.sqrt(
                 np.maximum(queries_of(centre[None]) @ transposed + float(centre @ centre), 0)
@@ -87,25 +102,25 @@ def scan(
             reach = F(np.inf)
             for at, other in enumerate(nearest[:enough]):
                 a, b = lists.starts[other], lists.starts[other + 1]
-                if a == b or apart[other] - theirs.radii[one] - lists.radii[other] > reach:
+                if a == b or apart[other] - rows.lists.radii[one] - lists.radii[other] > reach:
                     continue
                 out = products[: m * (b - a)].reshape(m, b - a)
                 np.dot(queries, columns[a:b].T, out=out)
                 _absorb(out, a, held, names, fill, limit, wanted)
                 if at % 8 == 7:
-                    reach = _reach(rows[start:end], limit)
-            found = held, names, fill
-            _finish(rows, start, m, points, among, *found, wanted, indices, squared)
+                    reach = _reach(rows.narrow[start:end], limit)
+            found = held, names, fill, wanted
+            _finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
     return indices, squared
 
 
-def _blocks(theirs: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """Return list, first row and end of the rows that are searched together."""
     blocks = []
     for one in which:
-        start, end = int(theirs.starts[one]), int(theirs.starts[one + 1])
+        start, end = int(lists.starts[one]), int(lists.starts[one + 1])
         for at in range(start, end, MOST_TOGETHER):
             blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
     return blocks

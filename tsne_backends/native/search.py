@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, F1, F, U, finite_kernel
-from tsne_backends.native.lists import Lists, group, make_lists
-from tsne_backends.native.scan import scan
+from tsne_backends.native.axes import along, principal_axes
+from tsne_backends.native.jit import F
+from tsne_backends.native.lists import group, make_lists
+from tsne_backends.native.scan import SLACK, Grouped, scan
 from tsne_backends.native.threads import Team
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
@@ -23,6 +24,10 @@ from tsne_backends.native.threads import Team
 EXACT_WORK, LAST_WORK = 6e10, 3e12
 #: Fewer rows than this are always searched exactly.
 SMALLEST_LISTED = 4096
+#: Principal axes along which candidates are looked for first, and how many more than those wanted
+#: are kept, in neighbours wanted; tried where there are so many times more features. All features
+#: then decide among the candidates.
+WIDTHS, LEAST_NARROWED = ((80, 1.75), (192, 0.75)), 2.4
 #: What comparing one pair costs, in multiplications.
 PAIR_WORK = 40
 #: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice that.
@@ -30,6 +35,11 @@ FIRST_SEEN = 24
 #: Rows on which the recall is measured, the share of true neighbours that must be found, and from
 #: how many lists the rows are taken.
 RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
+#: Recall that seeing twice as many rows must add, or more are not tried.
+LEAST_GAIN = 0.003
+#: Rows compared with all points at once, and candidates beyond the k-th that the rounding of the
+#: products may have misplaced.
+ROWS_COMPARED, CLOSE_CALLS = 16, 32
 #: Rounding error of the products, relative to the squared size of the data, that is allowed in the
 #: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
 MAX_ERROR = 0.02
@@ -82,23 +92,14 @@ def find_neighbors(
         them with less work than searching everything, and that is not wanted or takes too long:
         another search is then the better one.
     """
-    n = len(X)
     points, size, _ = _scaled(X)
-    rng = np.random.RandomState(seed)
-    lists = make_lists(points, team, rng)
-    points = points[lists.places]  # a copy; the first is let go
-    work = float(n) ** 2 * (points.shape[1] + PAIR_WORK)
-    seen, words = n, "inverted lists (exact)"
-    if not (work <= EXACT_WORK if exact is None else exact) and n >= SMALLEST_LISTED:
-        enough, recall = _learn_seen(points, lists, points, lists, k, team, rng)
-        if recall >= MIN_RECALL:
-            seen, words = enough, f"inverted lists (sampled recall {recall:.3f})"
-        elif exact is False or work > LAST_WORK:
-            return None
-    indices, squared = scan(points, lists, points, lists, _all(lists), k, seen, team)
+    found = _Search(points, points, k, team, seed).run(exact)
+    if found is None:
+        return None
+    indices, squared, places, _, words = found
     if not _precise_enough(squared, size):
         return None
-    return Neighbors(indices, squared, lists.places, words)
+    return Neighbors(indices, squared, places, words)
 
 
 def find_nearest(
@@ -130,57 +131,112 @@ def find_nearest(
     points, size, place = _scaled(X)
     # Equal values of another type must stay equal.
     rows, new_size, _ = _scaled(X_new.astype(X.dtype, copy=False), place)
-    rng = np.random.RandomState(seed)
-    lists = make_lists(points, team, rng)
-    theirs = group(rows, lists.centroids, team)
-    points, rows = points[lists.places], rows[theirs.places]
-    seen, work = len(X), float(len(X)) * len(X_new) * (points.shape[1] + PAIR_WORK)
-    if work > EXACT_WORK and len(X) >= SMALLEST_LISTED:
-        enough, recall = _learn_seen(rows, theirs, points, lists, k, team, rng)
-        if recall >= MIN_RECALL:
-            seen = enough
-        elif work > LAST_WORK:
-            return None
-    indices, squared = scan(rows, theirs, points, lists, _all(lists), k, seen, team)
+    found = _Search(points, rows, k, team, seed).run()
+    if found is None:
+        return None
+    indices, squared, places, of_rows, _ = found
     if not _precise_enough(squared, max(size, new_size)):
         return None
     in_order = np.empty_like(squared)
-    in_order[theirs.places] = squared
-    found = np.empty(indices.shape, dtype=np.int64)
-    found[theirs.places] = lists.places[indices]
-    return found, in_order
+    in_order[of_rows] = squared
+    nearest = np.empty(indices.shape, dtype=np.int64)
+    nearest[of_rows] = places[indices]
+    return nearest, in_order
 
 
-def _all(lists: Lists) -> NDArray[np.int64]:
-    return np.arange(len(lists.starts) - 1)
+#: Neighbours, squared distances, rows of X and of what was searched for in their order, and words.
+_Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint32], str]
 
 
-def _learn_seen(
-    rows: NDArray[np.float32],
-    theirs: Lists,
-    points: NDArray[np.float32],
-    lists: Lists,
-    k: int,
-    team: Team,
-    rng: np.random.RandomState,
-) -> tuple[int, float]:
-    """Return how many points must be looked at for each row, and the recall that was reached.
+class _Search:
+    """Finds how little must be looked at, and looks at it.
 
-    Learnt on a few lists, so that nothing is searched twice.
+    Every attempt leaves points and rows in the order of its lists, in place of an earlier order.
     """
-    filled = np.flatnonzero(np.diff(theirs.starts))
-    trial = np.sort(rng.permutation(filled)[:TRIAL_LISTS])
-    members = np.concatenate([np.arange(*theirs.starts[one : one + 2]) for one in trial])
-    sample = np.sort(rng.permutation(members)[:RECALL_SAMPLE])
-    # A row among the points is its own nearest.
-    kth = _kth_distances(rows[sample], points, k - (rows is not points), team)
-    recall = 0.0
-    for seen in _attempts(len(points), k):
-        _, squared = scan(rows, theirs, points, lists, trial, k, seen, team)
-        recall = float((squared[sample] <= kth[:, None]).mean())
-        if recall >= MIN_RECALL:
-            return seen, recall
-    return len(points), recall
+
+    def __init__(
+        self,
+        points: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        k: int,
+        team: Team,
+        seed: int,
+    ) -> None:
+        self._points, self._rows, self._among = points, rows, rows is points
+        self._places = np.arange(len(points), dtype=np.uint32)
+        self._of_rows = np.arange(len(rows), dtype=np.uint32)
+        self._k = k
+        self._team = team
+        self._rng = np.random.RandomState(seed)
+
+    def run(self, exact: bool | None = None) -> _Found | None:
+        """Return what was found, or None where that would take too long."""
+        n, d = self._points.shape
+        work = float(n) * len(self._rows) * (d + PAIR_WORK)
+        if n >= SMALLEST_LISTED and not (work <= EXACT_WORK if exact is None else exact):
+            for width, share in (*WIDTHS, (d, 0.0)):
+                if width == d or d >= LEAST_NARROWED * width:
+                    found = self._narrowly(width, SLACK + int(share * self._k))
+                    if found is not None:
+                        return found
+            if exact is False or work > LAST_WORK:
+                return None
+        points, rows = self._arrange(self._points.shape[1])
+        return self._scan(points, rows, n, SLACK, "inverted lists (exact)")
+
+    def _narrowly(self, width: int, spare: int) -> _Found | None:
+        """Search a few lists along some axes; how few is learnt on a few, None if none suffice."""
+        points, rows = self._arrange(width)
+        filled = np.flatnonzero(np.diff(rows.lists.starts))
+        trial = np.sort(self._rng.permutation(filled)[:TRIAL_LISTS])
+        starts = rows.lists.starts
+        members = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in trial])
+        sample = np.sort(self._rng.permutation(members)[:RECALL_SAMPLE])
+        # A row among the points is its own nearest.
+        at = self._k if self._among else self._k - 1
+        kth = _kth_distances(self._rows[sample], self._points, at, self._team)
+        before = 0.0
+        for seen in _attempts(len(self._points), self._k):
+            _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
+            recall = float((squared[sample] <= kth[:, None]).mean())
+            if recall >= MIN_RECALL:
+                axes = "" if width == self._points.shape[1] else f", {width} principal axes"
+                words = f"inverted lists (sampled recall {recall:.3f}{axes})"
+                return self._scan(points, rows, seen, spare, words)
+            if recall - before < LEAST_GAIN:
+                break  # what is missing is not among the candidates, however many rows are seen
+            before = recall
+        return None
+
+    def _arrange(self, width: int) -> tuple[Grouped, Grouped]:
+        """Put points and rows in the order of lists along some axes; all of them are the data's."""
+        axes = None
+        if width < self._points.shape[1]:
+            axes = principal_axes(self._points, width, self._rng)
+        narrow = along(self._points, axes, self._team)
+        lists = make_lists(narrow, self._team, self._rng)
+        theirs, narrow_rows = lists, narrow
+        if not self._among:
+            narrow_rows = along(self._rows, axes, self._team)
+            theirs = group(narrow_rows, lists.centroids, self._team)
+            self._rows = self._rows[theirs.places]
+            self._of_rows = self._of_rows[theirs.places]
+        self._points = self._points[lists.places]
+        self._places = self._places[lists.places]
+        points = Grouped(
+            self._points, self._points if axes is None else narrow[lists.places], lists
+        )
+        if self._among:
+            self._rows, self._of_rows = self._points, self._places
+            return points, points
+        return points, Grouped(
+            self._rows, self._rows if axes is None else narrow_rows[theirs.places], theirs
+        )
+
+    def _scan(self, points: Grouped, rows: Grouped, seen: int, spare: int, words: str) -> _Found:
+        every = np.arange(len(rows.lists.starts) - 1)
+        indices, squared = scan(rows, points, every, self._k, spare, seen, self._team)
+        return indices, squared, self._places, self._of_rows, words
 
 
 def _attempts(n: int, k: int) -> list[int]:
@@ -227,22 +283,18 @@ def _kth_distances(
     matter.
     """
     kth = np.empty(len(rows), dtype=np.float32)
+    norms = np.einsum("ij,ij->i", points, points)
+    wanted = min(len(points), at + 1 + CLOSE_CALLS)
 
     def work(first: int, stop: int) -> None:
-        exact = np.empty(len(points), dtype=np.float32)
-        for i in range(first, stop):
-            _distances(rows[i], points, exact)
-            kth[i] = np.partition(exact, at)[at]
+        for tile in range(first, stop):
+            some = slice(tile * ROWS_COMPARED, (tile + 1) * ROWS_COMPARED)
+            products = (rows[some] * F(-2)) @ points.T
+            products += norms
+            near = np.argpartition(products, wanted - 1, axis=1)[:, :wanted]
+            steps = points[near] - rows[some][:, None]
+            exact = np.einsum("ijk,ijk->ij", steps, steps)
+            kth[some] = np.partition(exact, at, axis=1)[:, at]
 
-    team.run(work, len(rows))
+    team.run(work, -(-len(rows) // ROWS_COMPARED))
     return kth * F(1 + 1e-5)
-
-
-@finite_kernel
-def _distances(row: Any, points: Any, out: Any) -> None:
-    for j in range(U(len(points))):
-        total = F0
-        for axis in range(U(points.shape[1])):
-            step = row[axis] - points[j, axis]
-            total += step * step
-        out[j] = total * F1

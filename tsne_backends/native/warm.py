@@ -57,14 +57,13 @@ def warm_up() -> None:
     from tsne_backends.native.affinities import make_affinities
     from tsne_backends.native.engine import GO_ON, Engine
     from tsne_backends.native.schedule import Stage
-    from tsne_backends.native.search import _kth_distances, find_neighbors
+    from tsne_backends.native.search import find_neighbors
     from tsne_backends.native.threads import Team
 
     X = np.random.RandomState(0).standard_normal((300, 3)).astype(np.float32)
     with Team(1) as team:
         neighbors = find_neighbors(X, 6, team)
         assert neighbors is not None
-        _kth_distances(X[:2], X, 6, team)
         affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
         for exact in (True, False):
             engine = Engine(affinities, X[:, :2], team, exact)

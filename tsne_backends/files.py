@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.readers import DELIMITERS, Table, read
+from tsne_backends.readers import Table, read
+from tsne_backends.text_tables import DELIMITERS
 
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")

@@ -1,0 +1,258 @@
+"""Labels of samples: classes or quantities, from Python objects or from a column of a file.
+
+What is done with labels, colours and strata, is no matter of this module; how a column of each
+format is read is in ``label_readers``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.files import require_format
+from tsne_backends.label_readers import PLAIN, TABLES, Column, read_column
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """One label per sample.
+
+    Attributes
+    ----------
+    name : str
+        For titles and legends.
+    values : ndarray of shape (n_samples,)
+        Quantities are float64 with NaN where missing; categories are an object array of str with
+        None where missing.
+    """
+
+    name: str
+    values: NDArray[Any]
+
+    @property
+    def is_quantity(self) -> bool:
+        """Whether the labels are quantities; else they are categories."""
+        return bool(self.values.dtype.kind == "f")
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Where a sample has no label; of shape (n_samples,)."""
+        if self.is_quantity:
+            return np.isnan(self.values)
+        return np.asarray(self.values == None, dtype=bool)  # noqa: E711 — element by element
+
+
+def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
+    """Take labels from Python.
+
+    Floats are quantities; integers, booleans, strings, dates and pandas' or polars' categories are
+    categories. None, NaN, NaT and empty strings are missing.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,), or LabelColumn
+        A list, array, or series of pandas or polars.
+    n_samples : int
+        Rows of the data that the labels belong to.
+    name : str, default="labels"
+        Name of the column, where the labels have none themselves.
+
+    Returns
+    -------
+    LabelColumn
+
+    Raises
+    ------
+    ValueError
+        The labels do not have one dimension, are more or fewer than the samples, or all missing.
+    """
+    if isinstance(labels, LabelColumn):
+        column = labels
+    else:
+        given = getattr(labels, "name", None)
+        column = LabelColumn(given if isinstance(given, str) and given else name, _values(labels))
+    if len(column.values) != n_samples:
+        raise ValueError(
+            f'"{column.name}" has {len(column.values)} values, but the data have {n_samples} rows; '
+            "give one label per row."
+        )
+    if column.missing.all():
+        raise ValueError(f'Every value of "{column.name}" is missing, so there are no labels.')
+    return column
+
+
+def read_label_column(
+    spec: str, source: Path, row_names: Sequence[str] | None, n_samples: int
+) -> LabelColumn:
+    """Read the labels of a data matrix from a file.
+
+    Rows are matched by name where the data have names and the file has unique ones (its index, or
+    its first column) of which any is a name of the data; the file may hold more rows then.
+    Otherwise they are taken in order. In text, numbers with a decimal point are quantities; whole
+    numbers are categories where few differ, in text and tables alike.
+
+    Parameters
+    ----------
+    spec : str
+        ``FILE:COLUMN``, with a ``.csv``, ``.tsv``, ``.parquet`` or ``.h5ad`` file (a column of
+        ``obs``); or ``FILE`` ending in ``.npy`` or ``.txt`` (one label per line); or ``COLUMN`` of
+        the source itself.
+    source : Path
+        The file the data came from.
+    row_names : sequence of str or None
+        Names of the rows of the data.
+    n_samples : int
+        Rows of the data.
+
+    Returns
+    -------
+    LabelColumn
+
+    Raises
+    ------
+    FileFormatError
+        The file cannot be read, or has no such column, or not every row's name.
+    ValueError
+        The labels do not fit the data; see `as_labels`.
+    FileNotFoundError, ImportError
+        There is no such file, or no library for its format.
+    """
+    path, column = _find(spec, source)
+    read = read_column(path, column)
+    name = column or path.stem
+    values = _values(read.values)
+    if path != source and row_names is not None:
+        values = _matched(values, read, row_names, path)
+    if len(values) != n_samples:
+        raise FileFormatError(
+            f'"{path}" has {len(values)} rows, but the data have {n_samples}; give one label per '
+            "row, in the same order."
+        )
+    return as_labels(LabelColumn(name, values), n_samples)
+
+
+def _values(labels: Any) -> NDArray[Any]:
+    """Return float64 or an object array of str and None; see `LabelColumn`."""
+    if isinstance(labels, str | bytes | dict) or not isinstance(labels, Iterable):
+        raise ValueError(
+            f"Labels must be a list, an array or a series with one value per row; they were of "
+            f"type {type(labels).__name__}."
+        )
+    array = _as_array(labels)
+    if array.ndim != 1:
+        raise ValueError(
+            f"Labels must have one dimension, with one value per row; their shape is {array.shape}."
+        )
+    if array.dtype.kind == "f":
+        return array.astype(np.float64)
+    if array.dtype.kind in "biu":
+        distinct, which = np.unique(array, return_inverse=True)
+        return distinct.astype(str).astype(object)[which]
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    # Dates become strings as numpy writes them; Python's own objects say what they are.
+    objects = array.astype(str if array.dtype.kind in "Mm" else object).astype(object)
+    missing = np.fromiter(map(_is_missing, objects), dtype=bool, count=len(objects))
+    if _are_quantities(objects[~missing]):
+        return np.where(missing, np.nan, objects).astype(np.float64)
+    categories = np.full(len(objects), None, dtype=object)
+    categories[~missing] = [str(value) for value in objects[~missing]]
+    return categories
+
+
+def _as_array(labels: Any) -> NDArray[Any]:
+    if isinstance(labels, np.ndarray) and not np.ma.isMA(labels):
+        return labels
+    kind = getattr(getattr(labels, "dtype", None), "kind", "O")
+    if hasattr(labels, "to_numpy") and kind in "biuf" and not _may_lack_integers(labels):
+        return np.asarray(labels.to_numpy())
+    values = labels.tolist() if np.ma.isMA(labels) else list(labels)  # None where masked
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _may_lack_integers(labels: Any) -> bool:
+    """Whether these are pandas' nullable numbers, whose `to_numpy` would turn some into floats."""
+    return not isinstance(labels.dtype, np.dtype)
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip() or value == "NaT"
+    return value is None or str(value) in ("nan", "NaT", "<NA>")
+
+
+def _are_quantities(values: NDArray[Any]) -> bool:
+    kinds = {type(value) for value in values}
+    floats = {kind for kind in kinds if issubclass(kind, float | np.floating)}
+    whole = {kind for kind in kinds if issubclass(kind, int | np.integer) and kind is not bool}
+    return bool(floats) and kinds == floats | whole
+
+
+def _find(spec: str, source: Path) -> tuple[Path, str | None]:
+    """Tell file from column, and refuse what cannot be read."""
+    path, column = _split(spec)
+    if path is None:
+        if source.suffix.lower() not in TABLES:
+            raise FileFormatError(
+                f'"{source}" has no column "{spec}", because {source.suffix or "such"} files have '
+                f"no columns with names; give FILE:COLUMN with a file of {', '.join(TABLES)}, or "
+                f"a file of {' or '.join(PLAIN)} with one label per row."
+            )
+        return source, column
+    if path.suffix.lower() in PLAIN and column:
+        raise FileFormatError(
+            f'"{path}" holds labels alone, so leave ":{column}" out after its name.'
+        )
+    if path.suffix.lower() in TABLES and not column:
+        raise FileFormatError(f'Say which column of "{path}" holds the labels, as "{path}:COLUMN".')
+    if not path.is_file():
+        siblings = [other.name for other in path.parent.glob("*")]
+        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
+    path.open("rb").close()  # raises, in the system's words, for a file that is closed
+    require_format(path.suffix.lower())
+    return path, column
+
+
+def _split(spec: str) -> tuple[Path | None, str | None]:
+    """Split at the last colon after a known ending; a column's name may hold colons too."""
+    known = (*TABLES, *PLAIN)
+    for colon in reversed([place for place, letter in enumerate(spec) if letter == ":"]):
+        if spec[:colon].lower().endswith(known):
+            return Path(spec[:colon]), spec[colon + 1 :]
+    return (Path(spec), None) if spec.lower().endswith(known) else (None, spec)
+
+
+def _matched(
+    values: NDArray[Any], read: Column, row_names: Sequence[str], path: Path
+) -> NDArray[Any]:
+    """Return the values in the order of the data's row names, where names fit."""
+    if read.row_names is None:
+        return values
+    places = {name: place for place, name in enumerate(read.row_names)}
+    if len(places) < len(read.row_names):  # no names, if two rows share one
+        return values
+    missing = [name for name in row_names if name not in places]
+    if len(missing) == len(row_names):
+        if read.are_names and len(values) == len(row_names):
+            warnings.warn(
+                f'No row of "{path}" has the name of a row of the data (such as '
+                f'"{read.row_names[0]}" and "{row_names[0]}"), so labels are taken in order.',
+                stacklevel=4,
+            )
+        return values
+    if missing:
+        shown = ", ".join(f'"{name}"' for name in missing[:3])
+        raise FileFormatError(
+            f'"{path}" has no label for {len(missing)} of {len(row_names)} rows of the data: '
+            f"{shown}{' and more' if len(missing) > 3 else ''}; add them, or leave these rows out."
+        )
+    return values[[places[name] for name in row_names]]

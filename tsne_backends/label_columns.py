@@ -45,8 +45,9 @@ class LabelColumn:
     def missing(self) -> NDArray[np.bool_]:
         """Where a sample has no label; of shape (n_samples,)."""
         if self.is_quantity:
-            return np.isnan(self.values)
-        return np.asarray(self.values == None, dtype=bool)  # noqa: E711 — element by element
+            return np.asarray(np.isnan(self.values), dtype=np.bool_)
+        absent = self.values == None  # noqa: E711 — element by element
+        return np.asarray(absent, dtype=np.bool_)
 
 
 def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
@@ -86,6 +87,43 @@ def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
     if column.missing.all():
         raise ValueError(f'Every value of "{column.name}" is missing, so there are no labels.')
     return column
+
+
+def class_codes(column: LabelColumn) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Number the classes of a column.
+
+    Parameters
+    ----------
+    column : LabelColumn
+        Categories, or quantities that are whole numbers, each of which is a class then.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int64
+        From 0; -1 where missing.
+    names : ndarray of shape (n_classes,)
+        The labels, sorted.
+
+    Raises
+    ------
+    ValueError
+        The column holds quantities that are not whole numbers.
+    """
+    present = ~column.missing
+    values = column.values[present]
+    if column.is_quantity and not (np.isfinite(values) & (values == np.round(values))).all():
+        raise ValueError(
+            f'"{column.name}" holds quantities, such as {values[0]:g}, where classes are needed; '
+            "cut them into classes first, for example with pandas.cut."
+        )
+    codes = np.full(len(column.values), -1, dtype=np.int64)
+    names, codes[present] = np.unique(values, return_inverse=True)
+    return codes, names
+
+
+def check_label_spec(spec: str, source: Path) -> None:
+    """Refuse what `read_label_column` would refuse of the spec, before the data are read."""
+    _find(spec, source)
 
 
 def read_label_column(

@@ -149,6 +149,7 @@ def write_embedding(
     embedding: NDArray[np.float32],
     row_names: Sequence[str] | None = None,
     source: Path | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> None:
     """Write a map, whole or not at all.
 
@@ -165,6 +166,8 @@ def write_embedding(
         Names of the rows.
     source : Path or None, default=None
         The file the data come from; needed for ``.h5ad``.
+    rows : ndarray of int64 or None, default=None
+        Row numbers in the source, from 0, for ``.npz``.
 
     Raises
     ------
@@ -188,10 +191,11 @@ def write_embedding(
                 if suffix == ".npy":
                     np.save(file, embedding, allow_pickle=False)
                 else:
-                    names = (
-                        {} if row_names is None else {"row_names": np.array(row_names, dtype=str)}
-                    )
-                    arrays: dict[str, Any] = {"embedding": embedding, **names}
+                    arrays: dict[str, Any] = {"embedding": embedding}
+                    if row_names is not None:
+                        arrays["row_names"] = np.array(row_names, dtype=str)
+                    if rows is not None:
+                        arrays["rows"] = rows
                     np.savez(file, **arrays)
 
 

@@ -6,7 +6,6 @@ format is read is in ``label_readers``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.files import require_format
-from tsne_backends.label_readers import PLAIN, TABLES, Column, read_column
+from tsne_backends.errors import FileFormatError
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,9 @@ def class_codes(column: LabelColumn) -> tuple[NDArray[np.int64], NDArray[Any]]:
 
 def check_label_spec(spec: str, source: Path) -> None:
     """Refuse what `read_label_column` would refuse of the spec, before the data are read."""
-    _find(spec, source)
+    from tsne_backends.label_readers import find_column
+
+    find_column(spec, source)
 
 
 def read_label_column(
@@ -162,12 +161,14 @@ def read_label_column(
     FileNotFoundError, ImportError
         There is no such file, or no library for its format.
     """
-    path, column = _find(spec, source)
+    from tsne_backends.label_readers import find_column, order_of, read_column
+
+    path, column = find_column(spec, source)
     read = read_column(path, column)
     name = column or path.stem
     values = _values(read.values)
     if path != source and row_names is not None:
-        values = _matched(values, read, row_names, path)
+        values = values[order_of(read, row_names, path)]
     if len(values) != n_samples:
         raise FileFormatError(
             f'"{path}" has {len(values)} rows, but the data have {n_samples}; give one label per '
@@ -233,64 +234,3 @@ def _are_quantities(values: NDArray[Any]) -> bool:
     floats = {kind for kind in kinds if issubclass(kind, float | np.floating)}
     whole = {kind for kind in kinds if issubclass(kind, int | np.integer) and kind is not bool}
     return bool(floats) and kinds == floats | whole
-
-
-def _find(spec: str, source: Path) -> tuple[Path, str | None]:
-    """Tell file from column, and refuse what cannot be read."""
-    path, column = _split(spec)
-    if path is None:
-        if source.suffix.lower() not in TABLES:
-            raise FileFormatError(
-                f'"{source}" has no column "{spec}", because {source.suffix or "such"} files have '
-                f"no columns with names; give FILE:COLUMN with a file of {', '.join(TABLES)}, or "
-                f"a file of {' or '.join(PLAIN)} with one label per row."
-            )
-        return source, column
-    if path.suffix.lower() in PLAIN and column:
-        raise FileFormatError(
-            f'"{path}" holds labels alone, so leave ":{column}" out after its name.'
-        )
-    if path.suffix.lower() in TABLES and not column:
-        raise FileFormatError(f'Say which column of "{path}" holds the labels, as "{path}:COLUMN".')
-    if not path.is_file():
-        siblings = [other.name for other in path.parent.glob("*")]
-        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
-    path.open("rb").close()  # raises, in the system's words, for a file that is closed
-    require_format(path.suffix.lower())
-    return path, column
-
-
-def _split(spec: str) -> tuple[Path | None, str | None]:
-    """Split at the last colon after a known ending; a column's name may hold colons too."""
-    known = (*TABLES, *PLAIN)
-    for colon in reversed([place for place, letter in enumerate(spec) if letter == ":"]):
-        if spec[:colon].lower().endswith(known):
-            return Path(spec[:colon]), spec[colon + 1 :]
-    return (Path(spec), None) if spec.lower().endswith(known) else (None, spec)
-
-
-def _matched(
-    values: NDArray[Any], read: Column, row_names: Sequence[str], path: Path
-) -> NDArray[Any]:
-    """Return the values in the order of the data's row names, where names fit."""
-    if read.row_names is None:
-        return values
-    places = {name: place for place, name in enumerate(read.row_names)}
-    if len(places) < len(read.row_names):  # no names, if two rows share one
-        return values
-    missing = [name for name in row_names if name not in places]
-    if len(missing) == len(row_names):
-        if read.are_names and len(values) == len(row_names):
-            warnings.warn(
-                f'No row of "{path}" has the name of a row of the data (such as '
-                f'"{read.row_names[0]}" and "{row_names[0]}"), so labels are taken in order.',
-                stacklevel=4,
-            )
-        return values
-    if missing:
-        shown = ", ".join(f'"{name}"' for name in missing[:3])
-        raise FileFormatError(
-            f'"{path}" has no label for {len(missing)} of {len(row_names)} rows of the data: '
-            f"{shown}{' and more' if len(missing) > 3 else ''}; add them, or leave these rows out."
-        )
-    return values[[places[name] for name in row_names]]

@@ -1,4 +1,4 @@
-"""Reads one column of a file, and the names of its rows; ``label_columns`` is the door.
+"""Finds and reads one column of a file, and matches its rows; ``label_columns`` is the door.
 
 What the values are, quantities or categories, is decided here for text, which does not say; other
 formats know the type of a column.
@@ -6,14 +6,17 @@ formats know the type of a column.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.files import require_format
 from tsne_backends.readers import (
     SIGNS_OF_DAMAGE,
     check_h5ad,
@@ -49,6 +52,31 @@ class Column:
     are_names: bool = False
 
 
+def find_column(spec: str, source: Path) -> tuple[Path, str | None]:
+    """Tell file from column in a spec, and refuse what cannot be read; see `read_label_column`."""
+    path, column = _split(spec)
+    if path is None:
+        if source.suffix.lower() not in TABLES:
+            raise FileFormatError(
+                f'"{source}" has no column "{spec}", because {source.suffix or "such"} files have '
+                f"no columns with names; give FILE:COLUMN with a file of {', '.join(TABLES)}, or "
+                f"a file of {' or '.join(PLAIN)} with one label per row."
+            )
+        return source, column
+    if path.suffix.lower() in PLAIN and column:
+        raise FileFormatError(
+            f'"{path}" holds labels alone, so leave ":{column}" out after its name.'
+        )
+    if path.suffix.lower() in TABLES and not column:
+        raise FileFormatError(f'Say which column of "{path}" holds the labels, as "{path}:COLUMN".')
+    if not path.is_file():
+        siblings = [other.name for other in path.parent.glob("*")]
+        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
+    path.open("rb").close()  # raises, in the system's words, for a file that is closed
+    require_format(path.suffix.lower())
+    return path, column
+
+
 def read_column(path: Path, column: str | None) -> Column:
     """Read a column of a file in `TABLES`, or all of a file in `PLAIN`.
 
@@ -73,6 +101,38 @@ def read_column(path: Path, column: str | None) -> Column:
         raise unreadable(path, error) from error
 
 
+def order_of(read: Column, row_names: Sequence[str], path: Path) -> NDArray[np.int64]:
+    """Return which rows of a column belong to the rows of the data: by name if names fit.
+
+    Raises
+    ------
+    FileFormatError
+        Some, but not all, of the data's names are there.
+    """
+    as_they_are = np.arange(len(read.values))
+    if read.row_names is None:
+        return as_they_are
+    places = {name: place for place, name in enumerate(read.row_names)}
+    if len(places) < len(read.row_names):  # no names, if two rows share one
+        return as_they_are
+    missing = [name for name in row_names if name not in places]
+    if len(missing) == len(row_names):
+        if read.are_names and len(as_they_are) == len(row_names):
+            warnings.warn(
+                f'No row of "{path}" has the name of a row of the data (such as '
+                f'"{read.row_names[0]}" and "{row_names[0]}"), so labels are taken in order.',
+                stacklevel=3,
+            )
+        return as_they_are
+    if missing:
+        shown = ", ".join(f'"{name}"' for name in missing[:3])
+        raise FileFormatError(
+            f'"{path}" has no label for {len(missing)} of {len(row_names)} rows of the data: '
+            f"{shown}{' and more' if len(missing) > 3 else ''}; add them, or leave these rows out."
+        )
+    return np.array([places[name] for name in row_names], dtype=np.int64)
+
+
 def text_values(cells: Sequence[str]) -> list[float] | list[int] | list[str | None]:
     """Make numbers of cells that are all numbers or missing, else leave them text.
 
@@ -89,6 +149,15 @@ def text_values(cells: Sequence[str]) -> list[float] | list[int] | list[str | No
     ):
         return [None if _is_missing(cell) else cell for cell in stripped]
     return [float("nan") if _is_missing(cell) else float(cell) for cell in stripped]
+
+
+def _split(spec: str) -> tuple[Path | None, str | None]:
+    """Split at the last colon after a known ending; a column's name may hold colons too."""
+    known = (*TABLES, *PLAIN)
+    for colon in reversed([place for place, letter in enumerate(spec) if letter == ":"]):
+        if spec[:colon].lower().endswith(known):
+            return Path(spec[:colon]), spec[colon + 1 :]
+    return (Path(spec), None) if spec.lower().endswith(known) else (None, spec)
 
 
 def _is_missing(cell: str) -> bool:

@@ -145,8 +145,8 @@ def quality_report(
     k : int, default=15
         Neighbours per row, less than half the rows.
     perplexity : float or None, default=30.0
-        Of the KL divergence, at most a third of the rows; None leaves the KL divergence out, which
-        takes most of the time and memory at millions of rows.
+        Of the KL divergence, less than the number of rows; None leaves the KL divergence out,
+        which takes most of the time and memory at millions of rows.
     sample : int or None, default=5000
         Rows that scores are averaged over, each judged against all rows; None takes all, which
         takes n² operations.

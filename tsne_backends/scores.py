@@ -173,10 +173,10 @@ def _rank_correlation(
     X: Any, Y: NDArray[np.float64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> float:
     from scipy.stats import spearmanr
-    from sklearn.metrics.pairwise import paired_distances
 
     if hasattr(X, "tocsr"):
-        in_data = paired_distances(X[first], X[second])
+        difference = X[first] - X[second]
+        in_data = np.sqrt(np.asarray(difference.multiply(difference).sum(axis=1)).ravel())
     else:
         step = max(1, BLOCK_PAIRS // X.shape[1])
         in_data = np.concatenate(
@@ -188,4 +188,6 @@ def _rank_correlation(
             ]
         )
     on_map = np.linalg.norm(Y[first] - Y[second], axis=1)
+    if not (np.ptp(in_data) and np.ptp(on_map)):
+        return 0.0  # equal distances have no order
     return float(spearmanr(in_data, on_map).statistic)

@@ -47,7 +47,8 @@ def open_text_table(
     The first row is a header if it holds text after the first column, if it counts the columns
     from 0 as pandas does for an array, or if only its first cell is text where the second row has
     a number. The first column names the rows if its header is empty or missing, as pandas and R
-    write it, or if it begins with text.
+    write it, or is "id", as `tsne_backends.files.write_embedding` writes it, or if it begins with
+    text.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def _with_names(
         raise FileFormatError(f'"{path}" has a header but no rows; it should have one per sample.')
     if has_header and len(names) == len(first[1]) - 1:  # as R's write.table leaves it
         names = ["", *names]
-    has_ids = (has_header and not names[0].strip()) or is_text(first[1][0])
+    has_ids = (has_header and names[0].strip() in ("", "id")) or is_text(first[1][0])
     return TextTable(names, has_ids, _even_rows(path, chain([first], body), len(names)))
 
 

@@ -89,27 +89,36 @@ def quality(
 
 def _placed_rows(data: Table, placed: Table, source: Path, path: Path) -> tuple[Any, NDArray[Any]]:
     """Return which rows of the data are on the map, and their places."""
-    n, m = data.matrix.shape[0], placed.matrix.shape[0]
     shown = placed.matrix.toarray() if hasattr(placed.matrix, "toarray") else placed.matrix
-    if m == n:
-        # Rows of an .h5ad file that were not sampled have no place.
-        on_map = ~np.isnan(shown).all(axis=1)
-        is_sample = path.suffix.lower() == ".h5ad" and on_map.any()
-        return (np.flatnonzero(on_map), shown[on_map]) if is_sample else (np.arange(n), shown)
-    names = _numbers_in(path) if path.suffix.lower() == ".npz" else placed.row_names
-    known: Sequence[str] = data.row_names or [str(row) for row in range(n)]
-    numbers = {name: row for row, name in enumerate(known)}
-    if path.suffix.lower() == ".npz" and names is not None:
-        numbers = {str(row): row for row in range(n)}
-    if m > n or names is None or any(name not in numbers for name in names):
+    n, suffix = data.matrix.shape[0], path.suffix.lower()
+    rows = _rows_in(path) if suffix == ".npz" else None
+    if rows is None:
+        rows = _rows_by_name(data, placed, n)
+    if rows is None and len(shown) == n:
+        rows = np.arange(n)
+    if rows is None or len(rows) != len(shown) or not ((rows >= 0) & (rows < n)).all():
         raise ValueError(
-            f'"{path}" has {m} rows, but "{source}" has {n}, and their names do not tell which '
-            "belong together; give the data that the map was made of."
+            f'"{path}" has {len(shown)} rows, but "{source}" has {n}, and their names do not tell '
+            "which belong together; give the data that the map was made of."
         )
-    return np.array([numbers[name] for name in names]), shown
+    if suffix == ".h5ad":  # holds NaN for rows that were not sampled
+        on_map = ~np.isnan(shown).all(axis=1)
+        rows, shown = rows[on_map], shown[on_map]
+    return rows, shown
 
 
-def _numbers_in(path: Path) -> Sequence[str] | None:
+def _rows_in(path: Path) -> NDArray[Any] | None:
     """Return the row numbers that `embed --sample` has written beside a map."""
     with np.load(path, allow_pickle=False) as archive:
-        return [str(row) for row in archive["rows"]] if "rows" in archive.files else None
+        return np.asarray(archive["rows"]) if "rows" in archive.files else None
+
+
+def _rows_by_name(data: Table, placed: Table, n: int) -> NDArray[Any] | None:
+    """Return the rows of the data that the map names, or None where names do not tell."""
+    if placed.row_names is None or (data.row_names is None and len(placed.row_names) == n):
+        return None
+    known: Sequence[str] = data.row_names or [str(row) for row in range(n)]
+    numbers = {name: row for row, name in enumerate(known)}
+    if len(numbers) < n or any(name not in numbers for name in placed.row_names):
+        return None
+    return np.array([numbers[name] for name in placed.row_names])

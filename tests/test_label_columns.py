@@ -37,7 +37,10 @@ def labels_of(spec, row_names=NAMES, n=4, source="x.npy"):
         (np.array([b"a", b"b", b"c"]), ["a", "b", "c"]),
         (np.array([3, 1, 2], dtype=np.uint8), ["3", "1", "2"]),
         (np.ma.masked_array([1, 2, 3], [0, 1, 0]), ["1", None, "3"]),
-        (np.array(["2020-01-01", "NaT", "2020-01-02"], dtype="M8[D]"), ["2020-01-01", None] * 1),
+        (
+            np.array(["2020-01-01", "NaT", "2020-01-02"], dtype="M8[D]"),
+            ["2020-01-01", None, "2020-01-02"],
+        ),
         (pd.Series(["a", None, "b"], dtype="category"), ["a", None, "b"]),
         (pd.Series([1, None, 2], dtype="Int64"), ["1", None, "2"]),
         (pd.Series(["a", None, "b"], dtype="string"), ["a", None, "b"]),
@@ -51,7 +54,7 @@ def test_categories_from_python(labels, expected):
     column = as_labels(labels, 3)
     assert not column.is_quantity
     assert column.values.dtype == object
-    assert list(column.values)[: len(expected)] == expected
+    assert list(column.values) == expected
     assert column.missing.tolist() == [value is None for value in column.values]
 
 
@@ -194,7 +197,7 @@ def test_h5ad():
     assert labels_of("n_genes", None, source="cells.h5ad").is_quantity
     assert labels_of("batch", None, source="cells.h5ad").values.tolist() == ["x", "y", "x", "y"]
     assert labels_of("passed", None, source="cells.h5ad").values[1] == "False"
-    with pytest.raises(FileFormatError, match='no column "cell_typ".*Did you mean "cell_type"'):
+    with pytest.raises(FileFormatError, match=r'no column "cell_typ".*Did you mean "cell_type"'):
         labels_of("cell_typ", None, source="cells.h5ad")
 
 

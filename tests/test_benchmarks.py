@@ -45,7 +45,7 @@ def test_a_sample_against_all_rows(tmp_path):
     assert [row["engine"] for row in rows] == ["full", "sample 1/2", "sample 1/10"]
     assert [row["fitted_rows"] for row in rows] == [300, 150, 30]
     assert rows[0]["kl"] < rows[1]["kl"] < rows[2]["kl"]
-    assert [line["full / this"] for line in sampling._summary(rows)][0] == "1.0"
+    assert sampling._summary(rows)[0]["full / this"] == "1.0"
 
 
 def test_verdicts_on_quality():

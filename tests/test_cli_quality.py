@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from tsne_backends import ServerlessTSNE, cli, quality_report, sample_rows
 
 QUICK = ["--max-iter", "250", "--random-state", "0", "--perplexity", "10"]
-
-MAP = np.random.RandomState(0).standard_normal((200, 2))
+PROJECTION = np.random.RandomState(0).standard_normal((64, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +23,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 def _data(digits):
     """Write x.npy and a map of it, map.npy, of 200 rows."""
     np.save("x.npy", digits[:200])
-    np.save("map.npy", MAP)
+    np.save("map.npy", digits[:200] @ PROJECTION)
     return digits[:200]
 
 
@@ -41,14 +40,14 @@ def report_of(*arguments):
 def test_json_is_the_report(X):
     Path("kinds.csv").write_text("kind\n" + "\n".join(["a", "b"] * 100) + "\n")
     found = report_of("x.npy", "map.npy", "--labels", "kinds.csv:kind", "--sample", 50)
-    expected = quality_report(X, MAP, ["a", "b"] * 100, sample=50)
+    expected = quality_report(X, X @ PROJECTION, ["a", "b"] * 100, sample=50)
     assert found == expected.to_dict()
 
 
 def test_a_table_for_people(X):
     result = run("quality", "x.npy", "map.npy", "--no-kl", "--neighbors", 5)
     assert result.exit_code == 0
-    expected = quality_report(X, MAP, k=5, perplexity=None)
+    expected = quality_report(X, X @ PROJECTION, k=5, perplexity=None)
     assert result.output == f"{expected}\n"
 
 
@@ -81,11 +80,13 @@ def test_h5ad_with_rows_that_have_no_place(digits):
 def test_rows_are_matched_by_name(X):
     names = [f"c{i}" for i in range(200)]
     pd.DataFrame(X, index=names).to_csv("x.csv")
-    shuffled = pd.DataFrame(MAP, index=names, columns=["a", "b"]).iloc[::-1]
+    shuffled = pd.DataFrame(X @ PROJECTION, index=names, columns=["a", "b"]).iloc[::-1]
     shuffled.to_csv("map.csv")
     found = report_of("x.csv", "map.csv", "--no-kl")["trustworthiness"]["value"]
     straight = report_of("x.npy", "map.npy", "--no-kl")["trustworthiness"]["value"]
-    assert found == pytest.approx(straight)
+    assert straight > 0.6  # where rows are mixed up it is 0.5
+    # Distances in double and in single precision order pixels' many ties differently.
+    assert found == pytest.approx(straight, abs=0.01)
 
 
 @pytest.mark.usefixtures("X")
@@ -114,7 +115,7 @@ def test_one_class_is_said_in_words():
     ],
 )
 def test_refusals(X, arguments, message):
-    np.save("short.npy", MAP[:150])
+    np.save("short.npy", X[:150, :2])
     np.save("nan.npy", np.full((200, 2), np.nan))
     np.save("point.npy", np.ones((200, 2)))
     np.save("constant.npy", np.ones((200, 3)))

@@ -23,6 +23,13 @@ from tsne_backends.scores import distance_correlation, neighbour_scores, silhoue
 
 #: Rows up to which the neighbours that the KL divergence rests on are searched exactly.
 EXACT_SEARCH_MAX = 20_000
+_SCORE_NAMES = (
+    "neighbor_preservation",
+    "trustworthiness",
+    "kl_divergence",
+    "distance_correlation",
+    "silhouette",
+)
 
 
 @dataclass(frozen=True)
@@ -84,19 +91,12 @@ class QualityReport:
     @property
     def scores(self) -> tuple[Score, ...]:
         """The scores that were computed, in the order of the table."""
-        every = (
-            self.neighbor_preservation,
-            self.trustworthiness,
-            self.kl_divergence,
-            self.distance_correlation,
-            self.silhouette,
-        )
+        every = [getattr(self, name) for name in _SCORE_NAMES]
         return tuple(score for score in every if score is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, fit for JSON."""
-        names = ("neighbor_preservation", "trustworthiness", "kl_divergence")
-        scores = {name: getattr(self, name) for name in (*names, *_LATER_NAMES)}
+        scores = {name: getattr(self, name) for name in _SCORE_NAMES}
         return {
             "n_samples": self.n_samples,
             "n_features": self.n_features,
@@ -116,9 +116,6 @@ class QualityReport:
 
     def _title(self) -> str:
         return f"Map of {self.n_samples:,} rows, {self.n_features} → {self.n_components} dimensions"
-
-
-_LATER_NAMES = ("distance_correlation", "silhouette")
 
 
 def quality_report(
@@ -146,7 +143,7 @@ def quality_report(
         Neighbours per row, less than half the rows.
     perplexity : float or None, default=30.0
         Of the KL divergence, less than the number of rows; None leaves the KL divergence out,
-        which takes most of the time and memory at millions of rows.
+        which needs the neighbours and affinities of all rows.
     sample : int or None, default=5000
         Rows that scores are averaged over, each judged against all rows; None takes all, which
         takes n² operations.

@@ -5,7 +5,16 @@ import csv
 import numpy as np
 import pytest
 
-from benchmarks import data, engine, harness, modal_live, roofline, selection, transfer
+from benchmarks import (
+    data,
+    engine,
+    harness,
+    modal_live,
+    roofline,
+    sampling,
+    selection,
+    transfer,
+)
 
 
 def test_one_run_in_its_own_process():
@@ -27,6 +36,16 @@ def test_a_table_of_engines_goes_on_where_it_was(tmp_path, monkeypatch):
     assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", "150", "500")
     (line,) = engine._summary([{**row, "spearman": 0.5}])
     assert line["seeds"] == 1
+
+
+def test_a_sample_against_all_rows(tmp_path):
+    rows, path = [], tmp_path / "sampling.csv"
+    for _ in range(2):  # the second time, nothing is left to measure
+        sampling._measure("digits", 300, 1, rows, path)
+    assert [row["engine"] for row in rows] == ["full", "sample 1/2", "sample 1/10"]
+    assert [row["fitted_rows"] for row in rows] == [300, 150, 30]
+    assert rows[0]["kl"] < rows[1]["kl"] < rows[2]["kl"]
+    assert sampling._summary(rows)[0]["full / this"] == "1.0"
 
 
 def test_verdicts_on_quality():

@@ -437,3 +437,15 @@ def test_modes_and_links_are_kept(tmp_path):
     assert (tmp_path / "link.npy").is_symlink()
     np.testing.assert_array_equal(np.load(tmp_path / "new.npy"), MAP + 1)
     assert (tmp_path / "new.npy").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_names_that_are_numbers_come_back_as_names(tmp_path, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"map{ending}"
+    embedding = np.arange(6, dtype=np.float32).reshape(3, 2)
+    write_embedding(path, embedding, ["7", "3", "12"])
+    table = read_table(path)
+    assert table.row_names == ("7", "3", "12")
+    np.testing.assert_array_equal(table.matrix, embedding)

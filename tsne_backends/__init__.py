@@ -19,6 +19,8 @@ from tsne_backends.errors import (
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, register_backend
+from tsne_backends.report import QualityReport, quality_report
+from tsne_backends.sampling import sample_rows
 
 __version__ = "0.1.0"
 
@@ -35,11 +37,14 @@ __all__ = [
     "MemoryOfRunsWarning",
     "Offer",
     "Problem",
+    "QualityReport",
     "ServerlessTSNE",
     "UnknownBackendError",
     "UnsupportedProblemError",
     "Verdict",
     "gpu_tsne",
     "list_backends",
+    "quality_report",
     "register_backend",
+    "sample_rows",
 ]

@@ -1,7 +1,7 @@
-"""The command ``serverless-tsne``: `demo`, `embed`, `backends`, `warmup`.
+"""The command ``serverless-tsne``: `demo`, `backends`, `warmup`.
 
-`plan` and `calibrate` come from ``cli_plan``, `cache` from ``cli_cache``, those for the remote side
-from ``backends_remote``.
+`embed` comes from ``cli_embed``, `quality` from ``cli_quality``, `plan` and `calibrate` from
+``cli_plan``, `cache` from ``cli_cache``, those for the remote side from ``backends_remote``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
@@ -9,22 +9,19 @@ Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tsne_backends import BackendError, __version__
 from tsne_backends.cli_cache import cache
-from tsne_backends.cli_options import estimator_options, make_estimator
+from tsne_backends.cli_embed import embed, log_to_terminal, summarise
 from tsne_backends.cli_plan import calibrate, plan
-
-if TYPE_CHECKING:
-    from tsne_backends.estimator import ServerlessTSNE
+from tsne_backends.cli_quality import quality
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -65,6 +62,8 @@ def main() -> None:
     """t-SNE on the fastest engine within reach."""
 
 
+main.add_command(embed)
+main.add_command(quality)
 main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(cache)
@@ -85,7 +84,7 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     """Embed scikit-learn's 1,797 handwritten digits; write demo.npy and demo.png."""
     from tsne_backends.files import check_output, check_replaceable, write_embedding
 
-    _log_to_terminal(verbose)
+    log_to_terminal(verbose)
     coordinates, picture = output_dir / "demo.npy", output_dir / "demo.png"
     check_output(coordinates, force=force)
     check_replaceable(picture, force=force)
@@ -103,7 +102,7 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     else:
         tsne.fit(digits.data)
     write_embedding(coordinates, tsne.embedding_)
-    _summarise(tsne, coordinates)
+    summarise(tsne, coordinates)
     try:
         from tsne_backends.plot import save_figure, scatter
 
@@ -113,54 +112,6 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
         return
     save_figure(figure, picture)
     click.echo(f"Wrote {picture}.")
-
-
-@main.command()
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
-)
-@click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
-@click.option("--key", help="Name of the array in an .npz file.")
-@click.option("--force", is_flag=True, help="Replace the output if it exists.")
-@click.option(
-    "--cache",
-    is_flag=True,
-    help="Keep the neighbours graph; see `serverless-tsne cache`.",
-)
-@click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
-@estimator_options
-def embed(
-    source: Path,
-    output: Path,
-    rep: str | None,
-    key: str | None,
-    force: bool,
-    cache: bool,
-    options: tuple[str, ...],
-    verbose: bool,
-    **parameters: Any,
-) -> None:
-    """Embed the rows of INPUT and write their map.
-
-    Reads .npy, .npz (dense or sparse), .csv, .tsv, .parquet, .h5ad and .mtx; writes .npy, .npz,
-    .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]).
-    """
-    from tsne_backends.cache import default_folder
-    from tsne_backends.files import check_output, read_table, write_embedding
-
-    _log_to_terminal(verbose)
-    check_output(output, source, force=force)
-    # Reading can take minutes, so what can be refused without the data is refused first.
-    memory = str(default_folder()) if cache else None
-    tsne = make_estimator(parameters, options, memory=memory, verbose=int(verbose))
-    started = time.perf_counter()
-    table = read_table(source, rep=rep, key=key)
-    reading = time.perf_counter() - started
-    tsne.fit(table.matrix)
-    write_embedding(output, tsne.embedding_, table.row_names, source)
-    click.echo(f"Read {source} in {reading:.2f} s.")
-    _summarise(tsne, output)
 
 
 @main.command()
@@ -211,39 +162,9 @@ def backends() -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _summarise(tsne: ServerlessTSNE, output: Path) -> None:
-    from tsne_backends.registry import load_backend
-
-    rows, columns = tsne.embedding_.shape
-    where = load_backend(tsne.backend_).where
-    phases = {name: seconds for name, seconds in tsne.timings_.items() if name != "total"}
-    click.echo(
-        f"Embedded {rows} × {tsne.n_features_in_} on {where} with backend {tsne.backend_} "
-        f"({tsne.details_.get('engine', 'version unknown')}): {tsne.n_iter_} iterations, "
-        f"KL divergence {tsne.kl_divergence_:.3f} nats."
-    )
-    for name, value in tsne.details_.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{part} {choice}" for part, choice in value.items())
-        click.echo(f"  {name}: {value}")
-    click.echo(
-        f"{tsne.timings_['total']:.2f} s: "
-        + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
-        + "."
-    )
-    click.echo(f"  {tsne.plan_.outcome()}")
-    click.echo(f"Wrote {output} ({rows} × {columns}).")
-
-
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
     """Print a warning as a sentence; the line of our source it came from tells a user nothing."""
     click.echo(f"Warning: {message}", err=True)
-
-
-def _log_to_terminal(verbose: bool) -> None:
-    if verbose:
-        logging.basicConfig(format="%(message)s", stream=sys.stderr)
-        logging.getLogger("tsne_backends").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.readers import DELIMITERS, Table, read
+from tsne_backends.readers import Table, read
+from tsne_backends.text_tables import DELIMITERS
 
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
@@ -148,6 +149,7 @@ def write_embedding(
     embedding: NDArray[np.float32],
     row_names: Sequence[str] | None = None,
     source: Path | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> None:
     """Write a map, whole or not at all.
 
@@ -164,6 +166,8 @@ def write_embedding(
         Names of the rows.
     source : Path or None, default=None
         The file the data come from; needed for ``.h5ad``.
+    rows : ndarray of int64 or None, default=None
+        Row numbers in the source, from 0, for ``.npz``.
 
     Raises
     ------
@@ -187,10 +191,11 @@ def write_embedding(
                 if suffix == ".npy":
                     np.save(file, embedding, allow_pickle=False)
                 else:
-                    names = (
-                        {} if row_names is None else {"row_names": np.array(row_names, dtype=str)}
-                    )
-                    arrays: dict[str, Any] = {"embedding": embedding, **names}
+                    arrays: dict[str, Any] = {"embedding": embedding}
+                    if row_names is not None:
+                        arrays["row_names"] = np.array(row_names, dtype=str)
+                    if rows is not None:
+                        arrays["rows"] = rows
                     np.savez(file, **arrays)
 
 

@@ -82,21 +82,59 @@ def kl_divergence(
     ValueError
         The map does not fit X, or holds values that are not finite.
     """
+    return kl_with_error(
+        X,
+        embedding,
+        perplexity,
+        graph=graph,
+        sample=sample,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )[0]
+
+
+def kl_with_error(
+    X: Any,
+    embedding: NDArray[Any],
+    perplexity: float = 30.0,
+    *,
+    graph: NeighborsGraph | None = None,
+    sample: int | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> tuple[float, float]:
+    """Return the KL divergence as `kl_divergence` does, and its standard error.
+
+    The error is that of the logarithm of the sampled normalisation, by the delta method; 0 where
+    all pairs are summed.
+    """
     import_with_passive_threads("openTSNE")
     from openTSNE.affinity import joint_probabilities_nn
 
-    Y = _checked(X, embedding)
-    k = max(1, min(len(X) - 1, int(3 * perplexity)))
+    Y = checked_embedding(X, embedding)
+    n = len(Y)
+    k = max(1, min(n - 1, int(3 * perplexity)))
     graph = graph or exact_graph(X, k, n_jobs)
     P = joint_probabilities_nn(
         graph.indices[:, :k], graph.distances[:, :k], [perplexity], n_jobs=thread_count(n_jobs)
     ).tocoo()
     freedom = max(Y.shape[1] - 1, 1)
-    Z = _normalisation(Y, freedom, sample, random_state)
+    sums = _kernel_sums(Y, freedom, sample_of(n, sample, random_state))
     kernel = _kernel(((Y[P.row] - Y[P.col]) ** 2).sum(axis=1), freedom)
     positive = P.data > 0
-    p, q = P.data[positive], kernel[positive] / Z
-    return float((p * np.log(p / np.maximum(q, np.finfo(np.float64).tiny))).sum())
+    p, q = P.data[positive], kernel[positive] / (n * sums.mean())
+    divergence = float((p * np.log(p / np.maximum(q, np.finfo(np.float64).tiny))).sum())
+    return divergence, error_of_mean(sums, n) / float(sums.mean())
+
+
+def error_of_mean(values: NDArray[np.float64], n: int) -> float:
+    """Return the standard error of the mean of a sample drawn without replacement from n values.
+
+    The finite population correction makes it 0 where all n are in the sample (Cochran, *Sampling
+    Techniques*, 3rd ed., section 2.6).
+    """
+    m = len(values)
+    return 0.0 if m >= n else float(values.std(ddof=1)) * ((1 - m / n) / m) ** 0.5
 
 
 def neighbor_preservation(
@@ -139,11 +177,11 @@ def neighbor_preservation(
     """
     from scipy.spatial import cKDTree
 
-    Y = _checked(X, embedding)
+    Y = checked_embedding(X, embedding)
     if not 1 <= k < len(X):
         raise ValueError(f"k must be from 1 to n_samples - 1 ({len(X) - 1}); it was {k}.")
     graph = graph or exact_graph(X, k, n_jobs)
-    rows = _sample(len(X), sample, random_state)
+    rows = sample_of(len(X), sample, random_state)
     _, near = cKDTree(Y).query(Y[rows], k + 1, workers=thread_count(n_jobs))
     shares = [
         len(np.intersect1d(graph.indices[row, :k], found[found != row][:k]))
@@ -152,11 +190,12 @@ def neighbor_preservation(
     return float(np.mean(shares)) / k
 
 
-def _checked(X: NDArray[Any], embedding: NDArray[Any]) -> NDArray[np.float64]:
+def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
+    """Return a map as float64; refuse one that does not fit X or is not finite."""
     Y = np.asarray(embedding, dtype=np.float64)
-    if Y.ndim != 2 or len(Y) != len(X):
+    if Y.ndim != 2 or len(Y) != X.shape[0]:
         raise ValueError(
-            f"The embedding must have one row for each of the {len(X)} rows of X; its shape is "
+            f"The embedding must have one row for each of the {X.shape[0]} rows of X; its shape is "
             f"{Y.shape}."
         )
     if not np.isfinite(Y).all():
@@ -171,23 +210,23 @@ def _kernel(squared: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:
     return student
 
 
-def _normalisation(
-    Y: NDArray[np.float64], freedom: int, sample: int | None, random_state: int
-) -> float:
-    """Sum the kernel over all ordered pairs of different rows, or estimate the sum."""
-    rows = _sample(len(Y), sample, random_state)
+def _kernel_sums(
+    Y: NDArray[np.float64], freedom: int, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum the kernel of some rows with all other rows."""
     step = max(1, BLOCK_PAIRS // len(Y))
-    total = 0.0
+    sums = []
     for start in range(0, len(rows), step):
         block = Y[rows[start : start + step]]
         squared = np.zeros((len(block), len(Y)))
         for axis in range(Y.shape[1]):
             squared += (block[:, axis, None] - Y[None, :, axis]) ** 2
-        total += float(_kernel(squared, freedom).sum()) - len(block)  # less each row with itself
-    return total * len(Y) / len(rows)
+        sums.append(_kernel(squared, freedom).sum(axis=1) - 1)  # less the row with itself
+    return np.concatenate(sums)
 
 
-def _sample(n: int, sample: int | None, random_state: int) -> NDArray[np.int64]:
+def sample_of(n: int, sample: int | None, random_state: int) -> NDArray[np.int64]:
+    """Draw row numbers without replacement; all of them, in order, where no sample is asked for."""
     if sample is None or sample >= n:
         return np.arange(n)
     return np.random.RandomState(random_state).choice(n, sample, replace=False).astype(np.int64)

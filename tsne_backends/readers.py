@@ -11,17 +11,15 @@ import inspect
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+from tsne_backends.text_tables import DELIMITERS, is_number, is_text, open_text_table
 
 #: What the libraries raise for a file that is cut short, or is not of its format at all.
 SIGNS_OF_DAMAGE = (
@@ -34,8 +32,6 @@ SIGNS_OF_DAMAGE = (
     zlib.error,
     csv.Error,
 )
-#: How R, pandas and spreadsheets write a value that is not there, in lower case.
-MISSING = frozenset({"", "na", "n/a", "#n/a", "null", "none", "?"})
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,12 @@ def read(path: Path, rep: str | None, key: str | None) -> Table:
     except FileFormatError:
         raise
     except SIGNS_OF_DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return _checked(table, path)
 
 
-def _unreadable(path: Path, error: Exception) -> FileFormatError:
+def unreadable(path: Path, error: Exception) -> FileFormatError:
+    """Return the error to raise for one of `SIGNS_OF_DAMAGE`."""
     if "allow_pickle" in str(error):
         return FileFormatError(
             f'"{path}" holds Python objects, and loading them could run any program, so it is '
@@ -127,7 +124,7 @@ def _read_npz(path: Path, key: str | None) -> Any:
             return load_npz(path)
         if key is not None and key not in names:
             raise FileFormatError(
-                f'"{path}" has no array "{key}", only {_listed(names)}.{did_you_mean(key, names)}'
+                f'"{path}" has no array "{key}", only {listed(names)}.{did_you_mean(key, names)}'
             )
         if key is not None or len(names) == 1:
             return archive[key or names[0]]
@@ -148,20 +145,16 @@ def _read_h5ad(path: Path, rep: str | None) -> Table:
 
     # Element by element, where even anndata's backed mode would load every layer and table.
     with h5py.File(path, "r") as file:
-        if not isinstance(file.get("obs"), h5py.Group):
-            raise FileFormatError(
-                f'"{path}" has no table of observations in the layout of anndata 0.7 or newer; '
-                "open it with a current anndata and save it again."
-            )
+        check_h5ad(path, file)
         representations = sorted(file.get("obsm", {}))
         known = [*(["X"] if "X" in file else []), *representations]
         if rep is None and "X" not in file:
             raise FileFormatError(
-                f'"{path}" has no X; choose what to embed with --rep: {_listed(known)}.'
+                f'"{path}" has no X; choose what to embed with --rep: {listed(known)}.'
             )
         if rep is not None and rep not in known:
             raise FileFormatError(
-                f'"{path}" has no representation "{rep}", only {_listed(known)}.'
+                f'"{path}" has no representation "{rep}", only {listed(known)}.'
                 f"{did_you_mean(rep, known)}"
             )
         matrix = read_elem(file["obsm"][rep] if rep in representations else file["X"])
@@ -171,14 +164,22 @@ def _read_h5ad(path: Path, rep: str | None) -> Table:
     return Table(matrix, tuple(map(str, names)))
 
 
+def check_h5ad(path: Path, file: Any) -> None:
+    """Refuse an open HDF5 file without anndata's table of observations."""
+    import h5py
+
+    if not isinstance(file.get("obs"), h5py.Group):
+        raise FileFormatError(
+            f'"{path}" has no table of observations in the layout of anndata 0.7 or newer; '
+            "open it with a current anndata and save it again."
+        )
+
+
 def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path)
-    metadata = table.schema.pandas_metadata or {}
-    index = [name for name in metadata.get("index_columns", []) if isinstance(name, str)]
-    if not index and table.num_columns and _is_text_type(table.schema.types[0]):
-        index = table.column_names[:1]
+    index = parquet_index(table.schema)
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in index:
@@ -192,6 +193,15 @@ def _read_parquet(path: Path) -> Table:
         raise FileFormatError(f'"{path}" has no column of numbers to embed.')
     ids = tuple(map(str, table.column(index[0]).to_pylist())) if len(index) == 1 else None
     return Table(np.column_stack(columns), ids)
+
+
+def parquet_index(schema: Any) -> list[str]:
+    """Return the columns that name the rows: pandas' index, else a first column of text."""
+    metadata = schema.pandas_metadata or {}
+    index = [name for name in metadata.get("index_columns", []) if isinstance(name, str)]
+    if not index and len(schema) and _is_text_type(schema.types[0]):
+        index = schema.names[:1]
+    return index
 
 
 def _is_text_type(kind: Any) -> bool:
@@ -208,99 +218,32 @@ def _is_number_type(kind: Any) -> bool:
 
 
 def _read_text(path: Path, delimiter: str) -> Table:
-    """Read a table of numbers, and find out what its first row and its first column are.
-
-    The first row is a header if it holds text after the first column, if it counts the columns
-    from 0 as pandas does for an array, or if only its first cell is text where the second row has
-    a number. The first column names the rows if its header is empty or missing, as pandas and R
-    write it, or if it begins with text.
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        rows = ((reader.line_num, cells) for cells in reader if cells)
-        head = list(islice(rows, 2))
-        if not head:
-            raise FileFormatError(f'"{path}" is empty; it should hold one row per sample.')
-        first = head[0][1]
-        _check_delimiter(path, first, delimiter)
-        has_header = _is_header([cells for _, cells in head])
-        names = first if has_header else [str(number) for number in range(1, len(first) + 1)]
-        return _read_body(path, chain(head[has_header:], rows), names, has_header)
-
-
-def _read_body(
-    path: Path, body: Iterator[tuple[int, list[str]]], names: list[str], has_header: bool
-) -> Table:
-    first = next(body, None)
-    if first is None:
-        raise FileFormatError(f'"{path}" has a header but no rows; it should have one per sample.')
-    if has_header and len(names) == len(first[1]) - 1:  # as R's write.table leaves it
-        names = ["", *names]
-    has_ids = (has_header and not names[0].strip()) or _is_text(first[1][0])
-    if len(names) == has_ids:
-        raise FileFormatError(f'"{path}" has row names but no column of numbers to embed.')
-    values, ids = array("d"), []
-    for line, cells in chain([first], body):
-        if len(cells) != len(names):
-            raise FileFormatError(
-                f'Line {line} of "{path}" has {len(cells)} values, but the table has '
-                f"{len(names)} columns; give every row the same number of values."
-            )
-        if has_ids:
-            ids.append(cells[0])
-        numbers = cells[has_ids:]
-        try:
-            # float() takes "12_3" for 123, but in data it is a name.
-            if "_" in "".join(numbers):
-                raise ValueError
-            values.extend(map(float, numbers))
-        except ValueError:
-            raise _not_a_number(path, line, names[has_ids:], numbers) from None
-    matrix = np.frombuffer(values).reshape(-1, len(names) - has_ids)
-    return Table(matrix, tuple(ids) if has_ids else None)
-
-
-def _is_header(head: list[list[str]]) -> bool:
-    first = head[0]
-    if any(_is_text(cell) for cell in first[1:]):
-        return True
-    counted = first if _is_number(first[0]) else first[1:]
-    if len(counted) > 2 and counted == [str(number) for number in range(len(counted))]:
-        return True
-    return len(head) > 1 and _is_text(first[0]) and not _is_text(head[1][0])
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def _is_text(cell: str) -> bool:
-    return not _is_number(cell) and cell.strip().lower() not in MISSING
-
-
-def _check_delimiter(path: Path, first: Sequence[str], delimiter: str) -> None:
-    if len(first) > 1:
-        return
-    names = {",": "commas", ";": "semicolons", "\t": "tabs"}
-    for other in names.keys() - {delimiter}:
-        if other in first[0]:
-            raise FileFormatError(
-                f'"{path}" seems to be separated by {names[other]}, but a file ending in '
-                f'"{path.suffix}" is read with {names[delimiter]} between values; convert it first.'
-            )
+    with open_text_table(path, delimiter) as table:
+        if len(table.names) == table.has_ids:
+            raise FileFormatError(f'"{path}" has row names but no column of numbers to embed.')
+        values, ids = array("d"), []
+        for line, cells in table.rows:
+            if table.has_ids:
+                ids.append(cells[0])
+            numbers = cells[table.has_ids :]
+            try:
+                # float() takes "12_3" for 123, but in data it is a name.
+                if "_" in "".join(numbers):
+                    raise ValueError
+                values.extend(map(float, numbers))
+            except ValueError:
+                raise _not_a_number(path, line, table.names[table.has_ids :], numbers) from None
+    matrix = np.frombuffer(values).reshape(-1, len(table.names) - table.has_ids)
+    return Table(matrix, tuple(ids) if table.has_ids else None)
 
 
 def _not_a_number(
     path: Path, line: int, names: Sequence[str], cells: Sequence[str]
 ) -> FileFormatError:
     name, cell = next(
-        (name, cell) for name, cell in zip(names, cells, strict=True) if not _is_number(cell)
+        (name, cell) for name, cell in zip(names, cells, strict=True) if not is_number(cell)
     )
-    if _is_text(cell):
+    if is_text(cell):
         return _text_column(path, name, f'text ("{cell}" on line {line})')
     return _missing_value(path, name, f"on line {line}")
 
@@ -319,5 +262,6 @@ def _missing_value(path: Path, column: str, where: str) -> FileFormatError:
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names in quotation marks for a sentence."""
     return ", ".join(f'"{name}"' for name in names) or "nothing else"

@@ -83,7 +83,9 @@ def test_names_of_columns():
     assert as_labels([1, 2], 2, "batch").name == "batch"
     assert as_labels(pd.Series([1, 2], name="leiden"), 2).name == "leiden"
     column = as_labels([1, 2], 2)
-    assert as_labels(column, 2) is column
+    assert as_labels(column, 2).name == "labels"
+    assert as_labels(column, 2, "batch").name == "batch"
+    np.testing.assert_array_equal(as_labels(column, 2).values, column.values)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The command ``serverless-tsne``: `demo`, `backends`, `warmup`.
 
-`embed` comes from ``cli_embed``, `quality` from ``cli_quality``, `plan` and `calibrate` from
-``cli_plan``, `cache` from ``cli_cache``, those for the remote side from ``backends_remote``.
+`embed` comes from ``cli_embed``, `plot` from ``cli_plot``, `quality` from ``cli_quality``, `plan`
+and `calibrate` from ``cli_plan``, `cache` from ``cli_cache``, those for the remote side from
+``backends_remote``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
@@ -21,6 +22,7 @@ from tsne_backends import BackendError, __version__
 from tsne_backends.cli_cache import cache
 from tsne_backends.cli_embed import embed, log_to_terminal, summarise
 from tsne_backends.cli_plan import calibrate, plan
+from tsne_backends.cli_plot import plot
 from tsne_backends.cli_quality import quality
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -66,6 +68,7 @@ main.add_command(embed)
 main.add_command(quality)
 main.add_command(plan)
 main.add_command(calibrate)
+main.add_command(plot)
 main.add_command(cache)
 
 
@@ -106,7 +109,8 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     try:
         from tsne_backends.plot import save_figure, scatter
 
-        figure = scatter(tsne.embedding_, digits.target, "t-SNE of 1,797 handwritten digits")
+        title = "t-SNE of 1,797 handwritten digits"
+        figure = scatter(tsne.embedding_, digits.target, title, label_name="digit")
     except ImportError:
         click.echo('No picture: run `pip install "serverless-tsne[plot]"` for demo.png.')
         return

@@ -47,7 +47,7 @@ class LabelColumn:
         return np.asarray(absent, dtype=np.bool_)
 
 
-def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
+def as_labels(labels: Any, n_samples: int, name: str | None = None) -> LabelColumn:
     """Take labels from Python.
 
     Floats are quantities; integers, booleans, strings, dates and pandas' or polars' categories are
@@ -59,8 +59,8 @@ def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
         A list, array, or series of pandas or polars.
     n_samples : int
         Rows of the data that the labels belong to.
-    name : str, default="labels"
-        Name of the column, where the labels have none themselves.
+    name : str or None, default=None
+        Name of the column; None leaves it to the labels, and is "labels" where they have none.
 
     Returns
     -------
@@ -69,13 +69,12 @@ def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
     Raises
     ------
     ValueError
-        The labels do not have one dimension, are more or fewer than the samples, or all missing.
+        The labels do not have one dimension, are more or fewer than the samples, all missing, or
+        one of them is infinite.
     """
-    if isinstance(labels, LabelColumn):
-        column = labels
-    else:
-        given = getattr(labels, "name", None)
-        column = LabelColumn(given if isinstance(given, str) and given else name, _values(labels))
+    known = name or getattr(labels, "name", None) or "labels"
+    values = labels.values if isinstance(labels, LabelColumn) else _values(labels)
+    column = LabelColumn(str(known), values)
     if len(column.values) != n_samples:
         raise ValueError(
             f'"{column.name}" has {len(column.values)} values, but the data have {n_samples} rows; '
@@ -83,6 +82,10 @@ def as_labels(labels: Any, n_samples: int, name: str = "labels") -> LabelColumn:
         )
     if column.missing.all():
         raise ValueError(f'Every value of "{column.name}" is missing, so there are no labels.')
+    if column.is_quantity and np.isinf(column.values).any():
+        raise ValueError(
+            f'"{column.name}" holds infinite values; replace them by finite ones or by NaN.'
+        )
     return column
 
 

@@ -1,0 +1,91 @@
+"""Seconds a picture takes, from 1,000 to 1,000,000 points: ``python -m benchmarks.plots``.
+
+Each picture is drawn and written as .png in a process of its own, so that loading matplotlib is
+paid for and shown: `load` is importing the package and matplotlib, `draw` and `write` follow it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, alternate, markdown, medians, write_machine, write_rows
+
+SIZES = (1_000, 10_000, 100_000, 200_000, 300_000, 1_000_000)
+PICTURES = ("categories", "quantity", "facets")
+N_CATEGORIES, N_FACETS = 20, 6
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw every kind of picture at every size, and write a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    rows = []
+    for n in options.sizes:
+        for repeat, picture in alternate(PICTURES, options.repeats):
+            rows.append({"picture": picture, "n": n, "repeat": repeat, **_in_process(picture, n)})
+            print(rows[-1], flush=True)
+    write_rows(options.out / "plots.csv", rows)
+    values = ("load", "draw", "write", "total", "kilobytes")
+    summary = medians(rows, ("n", "picture"), values)
+    for row in summary:
+        row["n"] = f"{row['n']:,}"
+        row |= {value: f"{row[value]:.2f} s" for value in values[:-1]}
+        row["kilobytes"] = round(row["kilobytes"])
+    (options.out / "plots.md").write_text(markdown(summary), encoding="utf-8")
+    write_machine(options.out / "plots.json")
+
+
+def _in_process(picture: str, n: int) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from benchmarks.plots import draw; draw({picture!r}, {n})"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"Drawing {picture} of {n} points failed:\n{done.stderr[-2000:]}")
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return facts
+
+
+def draw(picture: str, n: int) -> None:
+    """Draw one picture in this process, and print what it took."""
+    random = np.random.default_rng(0)
+    group = random.integers(0, N_CATEGORIES, n)
+    Y = random.normal(size=(N_CATEGORIES, 2))[group] * 10 + random.normal(size=(n, 2))
+    names = np.array([f"type {number}" for number in range(N_CATEGORIES)])[group]
+    start = time.perf_counter()
+    import matplotlib.figure  # noqa: F401
+
+    from tsne_backends.plot import facets, save_figure, scatter
+
+    loaded = time.perf_counter()
+    if picture == "facets":
+        figure = facets(Y, group % N_FACETS, names)
+    else:
+        figure = scatter(Y, Y[:, 0] if picture == "quantity" else names)
+    drawn = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "map.png"
+        save_figure(figure, path)
+        written, size = time.perf_counter(), path.stat().st_size
+    seconds = {"load": loaded - start, "draw": drawn - loaded, "write": written - drawn}
+    facts = {name: round(value, 3) for name, value in seconds.items()}
+    print(json.dumps({**facts, "total": round(written - start, 3), "kilobytes": size // 1000}))
+
+
+if __name__ == "__main__":
+    main()

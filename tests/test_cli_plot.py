@@ -1,0 +1,161 @@
+"""`serverless-tsne plot`: from files to a picture, and every refusal before one is begun."""
+
+import csv
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("matplotlib")
+
+from tsne_backends.cli import main
+from tsne_backends.coordinates import read_coordinates
+from tsne_backends.errors import FileFormatError
+from tsne_backends.files import write_embedding
+
+N = 60
+Y = np.random.default_rng(0).normal(size=(N, 2)).astype(np.float32)
+NAMES = [f"cell {number}" for number in range(N)]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["plot", *map(str, arguments)])
+
+
+def write_rows(path, header, columns):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """coords.npy, and labels.csv with the columns id, cell_type, donor, depth, many, none."""
+    monkeypatch.chdir(tmp_path)
+    np.save("coords.npy", Y)
+    columns = {
+        "id": NAMES,
+        "cell_type": np.resize(["B", "T", ""], N),
+        "donor": np.resize(["d1", "d2"], N),
+        "depth": np.linspace(0.5, 9.5, N),
+        "many": [f"type {number}" for number in range(N)],
+        "none": [""] * N,
+    }
+    write_rows("labels.csv", list(columns), list(columns.values()))
+    return tmp_path
+
+
+@pytest.mark.parametrize("ending", [".png", ".pdf", ".svg"])
+def test_a_map_with_colours_and_facets(folder, ending):
+    result = run(
+        *("coords.npy", "--color", "labels.csv:cell_type", "--facet", "labels.csv:donor"),
+        *("-o", f"map{ending}", "--title", "A map", "--width", 8, "--dpi", 80),
+    )
+    assert result.exit_code == 0, result.output
+    assert f"Wrote map{ending} (60 points, 8.0 ×" in result.output
+    assert (folder / f"map{ending}").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".tsv", ".parquet"])
+def test_what_embed_writes_is_read_back_with_its_row_names(folder, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = folder / f"map{suffix}"
+    write_embedding(path, Y, NAMES)
+    table = read_coordinates(path)
+    np.testing.assert_array_equal(np.asarray(table.matrix, dtype=np.float32), Y)
+    assert table.row_names == (None if suffix == ".npy" else tuple(NAMES))
+    assert run(path, "-o", folder / "map.png", "--color", "labels.csv:depth").exit_code == 0
+
+
+def test_labels_beside_the_coordinates(folder):
+    columns = [NAMES, Y[:, 0], Y[:, 1], np.resize(["B", "T"], N)]
+    write_rows("all.csv", ["id", "tsne1", "tsne2", "cell_type"], columns)
+    np.testing.assert_allclose(read_coordinates(folder / "all.csv").matrix, Y)
+    result = run("all.csv", "--color", "cell_type", "-o", "map.svg", "--labels", "legend")
+    assert result.exit_code == 0, result.output
+    assert b"<!-- cell_type -->" in (folder / "map.svg").read_bytes()
+
+
+def test_an_h5ad_is_drawn_from_its_map(folder):
+    anndata = pytest.importorskip("anndata")
+    pd = pytest.importorskip("pandas")
+    obs = pd.DataFrame({"donor": pd.Categorical(np.resize(["x", "y"], N))}, index=NAMES)
+    data = anndata.AnnData(np.ones((N, 3), np.float32), obs=obs, obsm={"X_tsne": Y, "X_big": Y})
+    data.write_h5ad(folder / "cells.h5ad")
+    result = run("cells.h5ad", "--facet", "donor", "-o", "map.png")
+    assert result.exit_code == 0, result.output
+    result = run("cells.h5ad", "--rep", "X_umap", "-o", "other.png")
+    assert result.exit_code == 2
+    assert 'no representation "X_umap"' in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["coords.npy", "-o", "map.pngg"], 'Did you mean ".png"'),
+        (["coords.npy", "-o", "there.png"], '"there.png" exists already; pass --force'),
+        (["coords.npy", "-o", "nowhere/map.png"], 'The folder "nowhere"'),
+        (["cords.npy", "-o", "map.png"], 'no file "cords.npy". Did you mean "coords.npy"'),
+        (["broken.npy", "-o", "map.png"], "cannot be read as .npy"),
+        (["data.npy", "-o", "map.png"], "holds 30 columns, so it seems to be data"),
+        (["nan.npy", "-o", "map.png"], "1 of the 60 points of the map have coordinates"),
+        (["same.npy", "-o", "map.png"], "All 60 points of the map lie at the same place"),
+        (["ragged.csv", "-o", "map.png"], 'Line 3 of "ragged.csv" has 1 values'),
+        (["text.csv", "-o", "map.png"], 'Line 2 of "text.csv" has a coordinate'),
+        (["empty.csv", "-o", "map.png"], "has a header but no rows"),
+        (["coords.npy", "-o", "map.png", "--color", "short.txt"], "has 2 rows"),
+        (["coords.npy", "-o", "map.png", "--color", "labels.csv:none"], "missing"),
+        (["coords.npy", "-o", "map.png", "--color", "labels.csv:many"], "60 categories"),
+        (["coords.npy", "-o", "map.png", "--facet", "labels.csv:doner"], 'Did you mean "donor"'),
+        (["coords.npy", "-o", "map.png", "--facet", "labels.csv:depth"], "is a quantity"),
+        (["coords.npy", "-o", "map.png", "--facet", "labels.csv:many"], "at most 12 panels"),
+        (["coords.npy", "-o", "map.png", "--color", "lables.csv:donor"], '"labels.csv"'),
+        (["coords.npy", "-o", "map.png", "--color", "donor"], "FILE:COLUMN"),
+        (["coords.npy", "-o", "map.png", "--rep", "X_pca"], "--rep chooses"),
+        (["coords.npy", "-o", "map.png", "--width", 50, "--dpi", 2400], "more than 32,000 dots"),
+        (["coords.npy", "-o", "map.png", "--width", 0], "--width"),
+        (["coords.npy", "-o", "map.png", "--labels", "map"], "--labels"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence_and_no_picture(folder, arguments, message):
+    (folder / "there.png").write_bytes(b"precious")
+    (folder / "broken.npy").write_bytes(b"\x93NUMPY garbage")
+    np.save("data.npy", np.zeros((N, 30)))
+    np.save("nan.npy", np.where(np.arange(N)[:, None] == 7, np.nan, Y))
+    np.save("same.npy", np.ones((N, 2)))
+    (folder / "ragged.csv").write_text("tsne1,tsne2\n1,2\n3\n")
+    (folder / "text.csv").write_text("tsne1,tsne2\n1,two\n")
+    (folder / "empty.csv").write_text("tsne1,tsne2\n")
+    (folder / "short.txt").write_text("a\nb\n")
+    before = sorted(folder.iterdir())
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert sorted(folder.iterdir()) == before
+    assert (folder / "there.png").read_bytes() == b"precious"
+
+
+def test_too_many_categories_can_be_merged(folder):
+    result = run("coords.npy", "-o", "m.png", "--color", "labels.csv:many", "--max-categories", 5)
+    assert result.exit_code == 0, result.output
+    assert run("coords.npy", "-o", "m.png", "--force").exit_code == 0
+
+
+def test_a_coordinate_that_is_missing_in_parquet(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"tsne1": [0.0, None], "tsne2": [1.0, 2.0], "type": ["a", "b"]})
+    parquet.write_table(table, folder / "map.parquet")
+    result = run("map.parquet", "-o", "map.png")
+    assert result.exit_code == 2
+    assert "not finite, the first in row 1" in result.output
+
+
+def test_a_sparse_matrix_is_not_a_map(folder):
+    from scipy.sparse import csr_matrix, save_npz
+
+    save_npz(folder / "data.npz", csr_matrix(np.eye(3)))
+    with pytest.raises(FileFormatError, match="seems to be data"):
+        read_coordinates(folder / "data.npz")

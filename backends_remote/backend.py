@@ -172,6 +172,12 @@ class ModalBackend(Backend):
         )
         return Session(problem, X, run, terms).embed()
 
+    def abandon(self) -> None:
+        """Cancel the jobs that other threads of this process wait for."""
+        from backends_remote.session import cancel_all_waited_for
+
+        cancel_all_waited_for()
+
     def _refuse_codec(self, problem: Problem) -> str | None:
         """Return why the codec asked for cannot send this X."""
         from backends_remote.distances import ROTATABLE, is_measurable

@@ -132,10 +132,10 @@ def record_end(job: journal.Job, error: BaseException) -> None:
     journal.record_job(replace(job, state="cancelled" if cancelled else "failed"))
 
 
-def interrupted(job: journal.Job) -> None:
+def interrupted(job: journal.Job, *, ask: bool = True) -> None:
     """Say, on Ctrl-C, what becomes of a job: it is cancelled unless the user wants to keep it."""
     keep = False
-    if sys.stdin is not None and sys.stdin.isatty():
+    if ask and sys.stdin is not None and sys.stdin.isatty():
         with suppress(EOFError, KeyboardInterrupt):
             words = f"Job {job.id} is running and costs money. Cancel it? [Y/n] "
             keep = input(words).strip().lower().startswith("n")

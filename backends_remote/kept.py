@@ -9,38 +9,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from tsne_backends.cache import Cache, Key
+from tsne_backends.cache import CarriedCache
 
 #: Bytes of data sets and graphs kept at most; the oldest go first.
 KEPT_BYTES = 8e9
 
 
-class GraphMemory(Cache):
+class GraphMemory(CarriedCache):
     """What fits of one data set share, in this process's memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._entries: dict[str, tuple[int, Any]] = {}
-
-    @property
-    def is_on(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all arrays."""
-        parts = [part for _, value in self._entries.values() for part in value or ()]
-        return sum(getattr(part, "nbytes", 0) for part in parts)
 
     def _content(self, X: Any) -> str | None:
         return ""  # there is but one data set
-
-    def _load(self, key: Key) -> tuple[int, Any] | None:
-        return self._entries.get(repr(key))
-
-    def _keep(self, key: Key, kept: tuple[int, Any]) -> None:
-        self._entries[repr(key)] = kept
 
 
 class KeptData:

@@ -53,6 +53,16 @@ _ENDED = (
 PREEMPTION_TRIES = 2
 
 
+#: Jobs that sessions of this process wait for, by id.
+_waited_for: dict[str, journal.Job] = {}
+
+
+def cancel_all_waited_for() -> None:
+    """Cancel the jobs that sessions in other threads wait for, who then end with that error."""
+    while _waited_for:
+        interrupted(_waited_for.popitem()[1], ask=False)
+
+
 @dataclass(frozen=True)
 class Terms:
     """On what conditions a map is made.
@@ -270,6 +280,7 @@ class Session:
             started_at=time.time(),
         )
         journal.record_job(job)
+        _waited_for[job.id] = job
         self._run.note(f"job {job.id} was sent")
         return job
 
@@ -292,6 +303,8 @@ class Session:
             if isinstance(error, RemoteTimeoutError) and self._watch.is_out_of_money():
                 raise too_dear() from error
             raise
+        finally:
+            _waited_for.pop(job.id, None)
         journal.record_job(replace(job, state="done"))
         self._run.note(f"downloaded {size(len(answer))}")
         for name, value in seconds.items():

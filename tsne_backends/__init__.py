@@ -21,6 +21,8 @@ from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, register_backend
 from tsne_backends.report import QualityReport, quality_report
 from tsne_backends.sampling import sample_rows
+from tsne_backends.sweep import sweep
+from tsne_backends.sweep_result import Sweep, SweepRow
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,8 @@ __all__ = [
     "Problem",
     "QualityReport",
     "ServerlessTSNE",
+    "Sweep",
+    "SweepRow",
     "UnknownBackendError",
     "UnsupportedProblemError",
     "Verdict",
@@ -47,4 +51,5 @@ __all__ = [
     "quality_report",
     "register_backend",
     "sample_rows",
+    "sweep",
 ]

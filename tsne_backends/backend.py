@@ -229,6 +229,24 @@ class Backend(ABC):
             Before any work, where the engine turns out not to start.
         """
 
+    def prepare(self, problem: Problem, X: Any, run: Run) -> None:
+        """Put into ``run.cache`` what other fits of X share, before they begin side by side.
+
+        A sweep calls it in the process that the fits are handed out from, with the largest
+        perplexity. By default nothing is prepared, and every fit finds its neighbours itself.
+
+        Parameters
+        ----------
+        problem : Problem
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+        run : Run
+        """
+        return None
+
+    def abandon(self) -> None:
+        """End what other threads of this process have running elsewhere: Ctrl-C was pressed."""
+        return None
+
     def can_run(self, problem: Problem) -> Verdict:
         """Say whether this engine computes ``problem`` correctly, and if not, why not.
 

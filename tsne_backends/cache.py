@@ -51,6 +51,10 @@ class Cache:
     @property
     def is_on(self) -> bool:
         """Whether anything is kept."""
+        return self._has_folder
+
+    @property
+    def _has_folder(self) -> bool:
         return getattr(self._memory, "location", None) is not None
 
     def graph(
@@ -132,6 +136,71 @@ class Cache:
     def _keep(self, key: Key, kept: tuple[int, Any]) -> None:
         """Write an entry in the place of what is there."""
         self._memory.cache(_entry, ignore=["kept"]).call(key, kept)
+
+
+class CarriedCache(Cache):
+    """Results in this process's memory that can be sent to another with the work that needs them.
+
+    For workers elsewhere, which share no folder with this machine. A copy carries what was found
+    by then; what it finds itself stays with it. Arrays are read-only, because others use them too.
+
+    Parameters
+    ----------
+    memory : joblib.Memory or None, default=None
+        Where results are looked up besides, and kept for later; it is not sent along.
+    """
+
+    def __init__(self, memory: Any = None) -> None:
+        super().__init__(memory)
+        self._entries: dict[str, tuple[int, Any]] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for _, value in self._entries.values() for array in _arrays(value))
+
+    def __sizeof__(self) -> int:
+        # Dask sends what is large once to every worker, and judges by this.
+        return object.__sizeof__(self) + self.n_bytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_memory": None, "_hashed": (None, None)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for _, value in self._entries.values():
+            _protect(value)  # which pickle forgets
+
+    def _load(self, key: Key) -> tuple[int, Any] | None:
+        kept = self._entries.get(repr(key))
+        if kept is None and self._has_folder:
+            kept = super()._load(key)
+            if kept is not None:
+                self._hold(key, kept)
+        return kept
+
+    def _keep(self, key: Key, kept: tuple[int, Any]) -> None:
+        self._hold(key, kept)
+        if self._has_folder:
+            super()._keep(key, kept)
+
+    def _hold(self, key: Key, kept: tuple[int, Any]) -> None:
+        _protect(kept[1])
+        self._entries[repr(key)] = kept
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    return [part for part in value or () if isinstance(part, np.ndarray)]
+
+
+def _protect(value: Any) -> None:
+    for array in _arrays(value):
+        array.flags.writeable = False
 
 
 def _entry(key: Key, kept: Any) -> Any:

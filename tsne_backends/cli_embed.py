@@ -19,14 +19,14 @@ from tsne_backends.cli_options import estimator_options, make_estimator
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
     from tsne_backends.readers import Table
-    from tsne_backends.sampled_fit import SampledMap
+    from tsne_backends.sampled_fit import SampledMap, Writer
 
 
 @click.command()
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--in-place", is_flag=True, help="Add the map to INPUT, an .h5ad file, instead.")
+@click.option("--key-added", help="Key of the map in obsm of an .h5ad file; X_tsne by default.")
 @click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
 @click.option("--key", help="Name of the array in an .npz file.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 @estimator_options
 def embed(
     source: Path,
-    output: Path,
+    output: Path | None,
+    in_place: bool,
+    key_added: str | None,
     rep: str | None,
     key: str | None,
     force: bool,
@@ -61,19 +63,21 @@ def embed(
     """Embed the rows of INPUT and write their map.
 
     Reads .npy, .npz (dense or sparse), .csv, .tsv, .parquet, .h5ad and .mtx; writes .npy, .npz,
-    .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]).
+    .csv, .tsv, .parquet, and .h5ad (a copy of the input with obsm["X_tsne"]; with --in-place the
+    input itself, which is not copied then).
 
     The map of a sample holds the sampled rows only: tables name them in a column id (row numbers
     from 0 where INPUT has no names), .npz numbers them in an array rows, .h5ad has NaN elsewhere.
     With --place-rest it holds every row, in the order of INPUT.
     """
     from tsne_backends.cache import default_folder
-    from tsne_backends.files import check_output, read_table, write_embedding
+    from tsne_backends.files import read_table
     from tsne_backends.label_columns import check_label_spec
     from tsne_backends.sampled_fit import check_sampled_fit, write_sampled_map
 
     log_to_terminal(verbose)
-    check_output(output, source, force=force)
+    write = _checked_writer(source, output, in_place, key_added, force=force)
+    output = output or source
     # Reading can take minutes, so what can be refused without the data is refused first.
     memory = str(default_folder()) if cache else None
     tsne = make_estimator(parameters, options, memory=memory, verbose=int(verbose))
@@ -85,12 +89,12 @@ def embed(
     reading = time.perf_counter() - started
     if sample is None:
         tsne.fit(table.matrix)
-        write_embedding(output, tsne.embedding_, table.row_names, source)
+        write(tsne.embedding_, table.row_names, None)
         click.echo(f"Read {source} in {reading:.2f} s.")
         summarise(tsne, output)
         return
     placed = _embed_sample(tsne, table, source, sample, stratify, place_rest)
-    write_sampled_map(output, placed, table.row_names, source)
+    write_sampled_map(write, output.suffix, placed, table.row_names)
     click.echo(f"Read {source} in {reading:.2f} s.")
     summarise(tsne, output, len(placed.embedding) if placed.is_whole else len(placed.rows))
 
@@ -134,6 +138,30 @@ def log_to_terminal(verbose: bool) -> None:
     if verbose:
         logging.basicConfig(format="%(message)s", stream=sys.stderr)
         logging.getLogger("tsne_backends").setLevel(logging.INFO)
+
+
+def _checked_writer(
+    source: Path, output: Path | None, in_place: bool, key_added: str | None, *, force: bool
+) -> Writer:
+    """Return what will write the map, after refusing what could not be written."""
+    from tsne_backends.files import check_output, require_format, write_embedding
+    from tsne_backends.h5ad import OBSM_KEY, add_in_place, check_in_place
+
+    if in_place == (output is not None):
+        raise click.UsageError("Name either an output with --output, or pass --in-place.")
+    obsm_key = key_added or OBSM_KEY
+    if output is None:
+        require_format(".h5ad")
+        check_in_place(source, obsm_key, force=force)
+        return lambda embedding, row_names, rows: add_in_place(source, embedding, obsm_key)
+    if key_added is not None and output.suffix.lower() != ".h5ad":
+        raise ValueError(
+            f'--key-added names a part of an .h5ad file, which "{output}" is not; leave it out.'
+        )
+    check_output(output, source, force=force)
+    return lambda embedding, row_names, rows: write_embedding(
+        output, embedding, row_names, source, obsm_key, rows
+    )
 
 
 def _embed_sample(

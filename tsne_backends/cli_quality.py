@@ -58,7 +58,8 @@ def quality(
     Both are files that `embed` reads. Where MAP has fewer rows than DATA, as the map of a sample
     has, its rows are found by their names, or by their numbers if DATA have no names.
     """
-    from tsne_backends.files import OBSM_KEY, read_table
+    from tsne_backends.files import read_table
+    from tsne_backends.h5ad import OBSM_KEY
     from tsne_backends.label_columns import as_labels, check_label_spec, read_label_column
     from tsne_backends.report import quality_report
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.files import OBSM_KEY, read_table, require_format
+from tsne_backends.files import read_table, require_format
+from tsne_backends.h5ad import OBSM_KEY
 from tsne_backends.readers import SIGNS_OF_DAMAGE, Table, parquet_index, unreadable
 from tsne_backends.text_tables import DELIMITERS, is_text
 

@@ -1,11 +1,19 @@
-"""How progress is shown: a live bar where someone watches, plain lines on request, else nothing."""
+"""How progress is shown: a live bar where someone watches, plain lines on request, else nothing.
+
+What there is to tell comes from ``run``.
+"""
 
 from __future__ import annotations
 
+import html
 import multiprocessing
 import sys
 import threading
+import time
 from typing import Any
+
+#: Seconds between two changes of a bar in a notebook: each is a message to the browser.
+REDRAW_SECONDS = 0.1
 
 
 class Display:
@@ -47,7 +55,7 @@ class LineDisplay(Display):
 
 
 class BarDisplay(Display):
-    """A live bar in a terminal or notebook, drawn by rich and removed at the end."""
+    """A live bar in a terminal, drawn by rich and removed at the end."""
 
     def __init__(self, n_iter: int) -> None:
         from rich.console import Console
@@ -85,6 +93,54 @@ class BarDisplay(Display):
         self._progress.stop()
 
 
+class NotebookDisplay(Display):
+    """A live bar in a notebook, drawn by the browser and removed at the end.
+
+    Needs IPython only, which every notebook has; rich would need ipywidgets.
+    """
+
+    def __init__(self, n_iter: int) -> None:
+        from IPython.display import display
+
+        self._n_iter = n_iter
+        self._iteration = 0
+        self._words, self._kl = "starting", ""
+        self._drawn_at = time.monotonic()
+        self._handle = display(self._content(), raw=True, display_id=True)
+
+    def phase(self, name: str) -> None:
+        """Name the phase beside the bar."""
+        self._words = name
+        self._draw()
+
+    def note(self, sentence: str) -> None:
+        """Show the sentence beside the bar, in place of the phase."""
+        self.phase(sentence)
+
+    def step(self, iteration: int) -> None:
+        """Move the bar, if it was not moved just now."""
+        self._iteration = iteration
+        if time.monotonic() - self._drawn_at >= REDRAW_SECONDS:
+            self._draw()
+
+    def report(self, iteration: int, kl: float) -> None:
+        """Show the KL divergence beside the bar, with its next move."""
+        self._kl = f", KL {kl:.3f}"
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
+
+    def _draw(self) -> None:
+        self._drawn_at = time.monotonic()
+        self._handle.update(self._content(), raw=True)
+
+    def _content(self) -> dict[str, str]:
+        words = f"t-SNE {self._words}: {self._iteration}/{self._n_iter}{self._kl}"
+        bar = f'<progress value="{self._iteration}" max="{self._n_iter}"></progress>'
+        return {"text/plain": words, "text/html": f"<div>{bar} {html.escape(words)}</div>"}
+
+
 def choose_display(verbose: int, n_iter: int) -> Display:
     """Return the display that fits the place the program runs in.
 
@@ -105,7 +161,9 @@ def choose_display(verbose: int, n_iter: int) -> Display:
         multiprocessing.parent_process() is not None
         or threading.current_thread() is not threading.main_thread()
     )
-    if not in_worker and (sys.stderr.isatty() or _in_notebook()):
+    if not in_worker and _in_notebook():
+        return NotebookDisplay(n_iter)
+    if not in_worker and sys.stderr.isatty():
         return BarDisplay(n_iter)
     return LineDisplay() if verbose else SilentDisplay()
 
@@ -113,4 +171,5 @@ def choose_display(verbose: int, n_iter: int) -> Display:
 def _in_notebook() -> bool:
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    # Colab's shell is a class derived from Jupyter's.
+    return "ZMQInteractiveShell" in {kind.__name__ for kind in type(shell).__mro__}

@@ -34,6 +34,7 @@ from tsne_backends.display import choose_display
 from tsne_backends.gpu.arrays import has_cupy, in_kind, is_on_gpu, on_host
 from tsne_backends.machine import thread_count
 from tsne_backends.plan import Plan
+from tsne_backends.plan_view import fitted_html
 from tsne_backends.run import Run
 from tsne_backends.settings import PREFERENCES, Settings, read_settings
 from tsne_backends.validation import (
@@ -452,6 +453,16 @@ class ServerlessTSNE(
         kept = self.get_params()
         for name in [name for name in vars(self) if name.endswith("_") and name not in kept]:
             delattr(self, name)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what a notebook shows: scikit-learn's diagram, and which engine made the map.
+
+        IPython's protocol, which scikit-learn's representations follow in every version.
+        """
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "plan_"):
+            bundle["text/html"] += fitted_html(self)
+        return bundle
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "embedding_")

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.h5ad import OBSM_KEY, add_to_obsm
 from tsne_backends.readers import Table, read
 from tsne_backends.text_tables import DELIMITERS
 
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
-#: Where scanpy keeps and looks for a t-SNE map.
-OBSM_KEY = "X_tsne"
 
 
 def read_table(path: Path, *, rep: str | None = None, key: str | None = None) -> Table:
@@ -149,12 +148,13 @@ def write_embedding(
     embedding: NDArray[np.float32],
     row_names: Sequence[str] | None = None,
     source: Path | None = None,
+    obsm_key: str = OBSM_KEY,
     rows: NDArray[np.int64] | None = None,
 ) -> None:
     """Write a map, whole or not at all.
 
     Columns are named tsne1, tsne2 and so on; row names come first, in a column ``id``, in formats
-    that hold names. ``.h5ad`` becomes a copy of the source with ``obsm["X_tsne"]`` added.
+    that hold names. ``.h5ad`` becomes a copy of the source with the map added to its ``obsm``.
 
     Parameters
     ----------
@@ -166,6 +166,8 @@ def write_embedding(
         Names of the rows.
     source : Path or None, default=None
         The file the data come from; needed for ``.h5ad``.
+    obsm_key : str, default="X_tsne"
+        Where ``.h5ad`` keeps the map.
     rows : ndarray of int64 or None, default=None
         Row numbers in the source, from 0, for ``.npz``.
 
@@ -184,7 +186,7 @@ def write_embedding(
             _write_parquet(temporary, embedding, columns, row_names)
         elif suffix == ".h5ad":
             assert source is not None  # by check_output
-            _write_h5ad(temporary, embedding, source)
+            _write_h5ad(temporary, embedding, source, obsm_key)
         else:
             # A handle, because numpy appends its own ending to a name it does not like.
             with open(temporary, "wb") as file:
@@ -293,13 +295,10 @@ def _write_parquet(
     pyarrow.parquet.write_table(pyarrow.table({**names, **values}), path)
 
 
-def _write_h5ad(path: Path, embedding: NDArray[np.float32], source: Path) -> None:
+def _write_h5ad(path: Path, embedding: NDArray[np.float32], source: Path, obsm_key: str) -> None:
     import h5py
-    from anndata.io import write_elem
 
     # A copy of the file, not of what anndata makes of it, keeps layout and compression.
     shutil.copyfile(source, path)
     with h5py.File(path, "r+") as file:
-        if "obsm" not in file:
-            write_elem(file, "obsm", {})
-        write_elem(file["obsm"], OBSM_KEY, embedding)
+        add_to_obsm(file, obsm_key, embedding)

@@ -106,6 +106,16 @@ def html(plan: Plan) -> str:
     )
 
 
+def fitted_html(tsne: Any) -> str:
+    """Return in one line of HTML what made the map of a fitted estimator, with its plan folded."""
+    rows, columns = tsne.embedding_.shape
+    words = (
+        f"Map of {rows:,} × {columns} by backend {tsne.backend_}: {tsne.n_iter_} iterations, KL "
+        f"divergence {tsne.kl_divergence_:.3f}, {seconds(tsne.timings_['total'])}"
+    )
+    return f"<details><summary>{html_module.escape(words)}</summary>{html(tsne.plan_)}</details>"
+
+
 def plain(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain Python values, fit for JSON."""
     return {

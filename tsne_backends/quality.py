@@ -6,13 +6,14 @@ neighbours are exact and the normalisation is summed pair by pair.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.machine import import_with_passive_threads, thread_count
-from tsne_backends.neighbors import NeighborsGraph, neighbors_graph
+from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, neighbors_of_new
 from tsne_backends.problem import Problem
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
@@ -175,19 +176,83 @@ def neighbor_preservation(
     ValueError
         The map does not fit X, holds values that are not finite, or k is not less than n_samples.
     """
-    from scipy.spatial import cKDTree
-
     Y = checked_embedding(X, embedding)
     if not 1 <= k < len(X):
         raise ValueError(f"k must be from 1 to n_samples - 1 ({len(X) - 1}); it was {k}.")
     graph = graph or exact_graph(X, k, n_jobs)
     rows = sample_of(len(X), sample, random_state)
-    _, near = cKDTree(Y).query(Y[rows], k + 1, workers=thread_count(n_jobs))
+    return share_kept(SampledNeighbors(rows, graph.indices[rows, :k]), Y, n_jobs)
+
+
+@dataclass(frozen=True)
+class SampledNeighbors:
+    """The exact neighbours of some rows of X, against which many maps of X can be judged.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_rows,), int64
+        The rows of X.
+    indices : ndarray of shape (n_rows, k), int64
+        Their k nearest other rows, nearest first.
+    """
+
+    rows: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+
+def sampled_neighbors(
+    problem: Problem, X: Any, k: int = 15, *, sample: int | None = 5_000, random_state: int = 0
+) -> SampledNeighbors:
+    """Find the exact neighbours of a sample of rows, in the metric of ``problem``.
+
+    Parameters
+    ----------
+    problem : Problem
+        Metric and threads.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data, or their distances where the metric is ``"precomputed"``.
+    k : int, default=15
+        Neighbours per row, fewer than n_samples.
+    sample : int or None, default=5000
+        Rows; None takes all.
+    random_state : int, default=0
+        Seed of the sample.
+
+    Returns
+    -------
+    SampledNeighbors
+    """
+    rows = sample_of(X.shape[0], sample, random_state)
+    found, _ = neighbors_of_new(problem, X, X[rows], k + 1)
+    near = [one[one != row][:k] for row, one in zip(rows, found, strict=True)]
+    return SampledNeighbors(rows, np.array(near))
+
+
+def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | None = None) -> float:
+    """Return the mean share of each row's true neighbours that are among its nearest on a map.
+
+    Parameters
+    ----------
+    true : SampledNeighbors
+    embedding : ndarray of shape (n_samples, n_components)
+        A finite map.
+    n_jobs : int, optional
+        Threads; None is every usable core.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    from scipy.spatial import cKDTree
+
+    k, Y = true.indices.shape[1], np.asarray(embedding, dtype=np.float64)
+    _, near = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
     shares = [
-        len(np.intersect1d(graph.indices[row, :k], found[found != row][:k]))
-        for row, found in zip(rows, near, strict=True)
+        len(np.intersect1d(kept, found[found != row][:k]))
+        for row, kept, found in zip(true.rows, true.indices, near, strict=True)
     ]
-    return float(np.mean(shares)) / k
+    return float(np.mean(shares) / k)
 
 
 def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ Which rows are drawn is decided in ``sampling``; what a file of such a map holds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.files import write_embedding
 from tsne_backends.sampling import check_sample_size
 
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
+
+
+#: Writes a map, names of its rows or None, and their numbers in the source or None.
+Writer = Callable[[NDArray[np.float32], Sequence[str] | None, NDArray[np.int64] | None], None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def fit_sample(
 
 
 def write_sampled_map(
-    path: Path, placed: SampledMap, row_names: Sequence[str] | None, source: Path
+    write: Writer, suffix: str, placed: SampledMap, row_names: Sequence[str] | None
 ) -> None:
     """Write a map so that no one can take its rows for others.
 
@@ -121,21 +124,21 @@ def write_sampled_map(
 
     Parameters
     ----------
-    path : Path
-        Not ``.npy``, unless every row has a place.
+    write : callable
+        Called once, with a map, names of its rows or None, and their numbers or None.
+    suffix : str
+        The ending of the file; not ``.npy``, unless every row has a place.
     placed : SampledMap
     row_names : sequence of str of length n_samples or None
-    source : Path
-        The file the data came from.
     """
-    if placed.is_whole or path.suffix.lower() == ".h5ad":
-        write_embedding(path, placed.embedding, row_names, source)
+    if placed.is_whole or suffix.lower() == ".h5ad":
+        write(placed.embedding, row_names, None)
         return
     if row_names is not None:
         names: list[str] | None = [row_names[row] for row in placed.rows]
     else:
-        names = None if path.suffix.lower() == ".npz" else [str(row) for row in placed.rows]
-    write_embedding(path, placed.embedding[placed.rows], names, source, placed.rows)
+        names = None if suffix.lower() == ".npz" else [str(row) for row in placed.rows]
+    write(placed.embedding[placed.rows], names, placed.rows)
 
 
 def _check_finite(X: Any) -> None:

@@ -173,6 +173,14 @@ class NativeBackend(Backend):
             },
         )
 
+    def prepare(self, problem: Problem, X: Any, run: Run) -> None:
+        """Find neighbours and principal components ahead."""
+        from tsne_backends.native.warm import warm_up
+
+        warm_up()
+        _neighbors(problem, X, self.option(problem, "neighbors"), run)
+        initial_positions(problem, X, run.initial, cache=run.cache)
+
 
 def _start_seconds() -> float:
     from tsne_backends.native.warm import is_compiled, is_loaded

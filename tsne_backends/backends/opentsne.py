@@ -111,6 +111,11 @@ class OpenTSNEBackend(Backend):
             memory_bytes=cost.graph_engine_bytes(problem),
         )
 
+    def prepare(self, problem: Problem, X: Any, run: Run) -> None:
+        """Find neighbours and principal components ahead."""
+        neighbors_graph(problem, X, self.option(problem, "neighbors"), run.cache)
+        initial_positions(problem, X, run.initial, cache=run.cache)
+
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         """Neighbours, affinities, initial positions, then the phases one after the other."""
         openTSNE = import_with_passive_threads("openTSNE")

@@ -103,6 +103,12 @@ class SklearnBackend(Backend):
             memory_bytes=memory,
         )
 
+    def prepare(self, problem: Problem, X: Any, run: Run) -> None:
+        """Find neighbours and principal components ahead."""
+        if problem.method != "exact":  # which wants the distances of all pairs
+            neighbors_graph(problem, X, cache=run.cache)
+        initial_positions(problem, X, run.initial, cache=run.cache)
+
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         """Affinities (sparse, or dense if exact), initial positions, then the phases."""
         import sklearn

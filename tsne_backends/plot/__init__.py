@@ -1,13 +1,23 @@
 """Pictures of maps, with matplotlib, which is loaded on the first call and without pyplot's state.
 
-This is the only door: `scatter`, `facets` and `save_figure`. In the order data flows, ``points``
-checks the map, ``colors`` turns labels into colours, ``layout`` and ``legends`` give everything
-its room, ``placing_labels`` names the clusters, ``drawing`` draws one map on axes with the help of
-``density``, ``static`` makes figures of all this, and ``saving`` writes files.
+This is the only door: `scatter`, `facets`, `plot_sweep` and `save_figure`. In the order data flows,
+``points`` checks the map, ``colors`` turns labels into colours, ``layout`` and ``legends`` give
+everything its room, ``placing_labels`` names the clusters, ``drawing`` draws one map on axes with
+the help of ``density``, ``static`` and ``sweeps`` make figures of all this, and ``saving`` writes
+files.
 """
 
 from tsne_backends.plot.colors import MAX_CATEGORIES, PALETTE
 from tsne_backends.plot.saving import check_picture, save_figure
 from tsne_backends.plot.static import facets, scatter
+from tsne_backends.plot.sweeps import plot_sweep
 
-__all__ = ["MAX_CATEGORIES", "PALETTE", "check_picture", "facets", "save_figure", "scatter"]
+__all__ = [
+    "MAX_CATEGORIES",
+    "PALETTE",
+    "check_picture",
+    "facets",
+    "plot_sweep",
+    "save_figure",
+    "scatter",
+]

@@ -44,6 +44,8 @@ class Sheet:
         Of the sheet, where the caller asked for it.
     title : str
         In lines that fit.
+    panel_lines : int
+        Lines above each panel.
     """
 
     columns: int
@@ -52,6 +54,7 @@ class Sheet:
     width: float | None
     height: float | None
     title: str
+    panel_lines: int = 1
 
     @property
     def title_height(self) -> float:
@@ -62,7 +65,8 @@ class Sheet:
     @property
     def panel_title(self) -> float:
         """Room above each panel."""
-        return PANEL_TITLE if self.columns * self.rows > 1 else 0.0
+        is_several = self.columns * self.rows > 1 or self.panel_lines > 1
+        return self.panel_lines * PANEL_TITLE if is_several else 0.0
 
     def panel(self, side: float) -> tuple[float, float]:
         """Return width and height of a panel beside a legend of so many inches."""

@@ -86,13 +86,13 @@ def scatter(
     points = as_points(embedding)
     colours = colouring(labels, len(points.xy), label_name, max_categories)
     sheet = plan_sheet(points, 1, title, width, height)
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot()
     if placement in ("auto", "on-map") and isinstance(colours, Categories):
         side = _names_on_map(figure, axes, sheet, points, colours, placement)
     else:
-        side = _side(figure, sheet, colours, placement)
-        _settle(figure, sheet, [axes], side)
+        side = add_side(figure, sheet, colours, placement)
+        settle(figure, sheet, [axes], side)
     draw_map(axes, points, colours, density=density)
     return figure
 
@@ -142,10 +142,10 @@ def facets(
     colours = colouring(labels, len(points.xy), label_name, max_categories)
     groups = _facet_groups(by, len(points.xy), max_facets)
     sheet = plan_sheet(points, len(groups.names), title, width, height)
-    figure = _figure()
+    figure = new_figure()
     panels = [figure.add_subplot() for _ in groups.names]
-    side = _side(figure, sheet, colours, placement)
-    _settle(figure, sheet, panels, side)
+    side = add_side(figure, sheet, colours, placement)
+    settle(figure, sheet, panels, side)
     for code, (axes, name) in enumerate(zip(panels, groups.names, strict=True)):
         chosen = groups.codes == code
         draw_map(axes, points, colours, chosen=chosen, density=density)
@@ -183,14 +183,15 @@ def _facet_groups(by: Any, n_samples: int, max_facets: int | None) -> Categories
     return groups
 
 
-def _figure() -> Figure:
+def new_figure() -> Figure:
+    """Return an empty figure that pyplot knows nothing of."""
     import_optional("matplotlib", "plot", "Pictures")
     from matplotlib.figure import Figure
 
     return Figure(facecolor="white")
 
 
-def _side(
+def add_side(
     figure: Figure, sheet: Sheet, colours: Categories | Quantity | None, placement: str
 ) -> Side:
     """Add a legend or scale as high as the maps."""
@@ -203,7 +204,8 @@ def _side(
     return add_legend(figure, colours, list(range(len(colours.names))), height, sheet.width)
 
 
-def _settle(figure: Figure, sheet: Sheet, panels: list[Axes], side: Side) -> None:
+def settle(figure: Figure, sheet: Sheet, panels: list[Axes], side: Side) -> None:
+    """Give panels and legend their places, and the figure its size."""
     side.place(*arrange(figure, sheet, panels, (side.width, side.height)))
 
 
@@ -224,7 +226,7 @@ def _names_on_map(
     def put(in_legend: set[int], font_size: float) -> tuple[Side, set[int]]:
         height = sheet.panels_height(0.0)
         side = add_legend(figure, colours, sorted(in_legend), height, sheet.width)
-        _settle(figure, sheet, [axes], side)
+        settle(figure, sheet, [axes], side)
         set_frame(axes, points)
         codes = [code for code in order if code not in in_legend]
         names = [colours.names[code] for code in codes]
@@ -251,6 +253,6 @@ def _names_on_map(
             if not left_over:
                 return side
             take_back(side)
-    side = _side(figure, sheet, colours, "legend")
-    _settle(figure, sheet, [axes], side)
+    side = add_side(figure, sheet, colours, "legend")
+    settle(figure, sheet, [axes], side)
     return side

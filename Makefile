@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench test-oldest clean
+.PHONY: demo test lint bench test-oldest test-scanpy clean
 
 $(VENV)/.plot: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,13 @@ lint: $(VENV)/.test
 test-oldest:
 	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINT=tests/oldest.txt
 
+# What is tested beside scanpy, which holds pandas and anndata back to older versions.
+test-scanpy:
+	test -x $(VENV)-scanpy/bin/python || $(PYTHON) -m venv $(VENV)-scanpy
+	$(VENV)-scanpy/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-scanpy/bin/python -m pip install --quiet -e ".[test-scanpy]"
+	$(VENV)-scanpy/bin/python -m pytest tests/test_anndata.py
+
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
 	$(BIN)/python -m benchmarks.engine --quick
@@ -41,4 +48,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.transfer --quick
 
 clean:
-	rm -rf .venv .venv-oldest build dist demo.npy demo.png
+	rm -rf .venv .venv-oldest .venv-scanpy build dist demo.npy demo.png

@@ -69,6 +69,7 @@ def plot_sweep(
     for axes, points, row in zip(panels, maps, result, strict=True):
         axes.set_title(_title(row), fontsize=PANEL_TITLE_SIZE, loc="left", pad=3)
         if points is not None:
+            axes.set_anchor("NW")  # maps of different shapes begin below their titles
             draw_map(axes, points, colours)
             continue
         axes.set_axis_off()

@@ -2,7 +2,6 @@
 // and the list of selected points. Text from the data is set as text, never as markup.
 "use strict";
 const tsneMap = (() => {
-  const MISSING = "#c4c4c4", OTHERS = "#858585";
   // More ids than this make a text field slow; copies and files hold all.
   const MOST_LISTED = 2000;
   const MARGIN = 1.05;
@@ -31,7 +30,7 @@ const tsneMap = (() => {
     figure.on_event("reset", wholeMap);
     wholeMap();
     list();
-    if (meta.columns.length) colourBy(0); else paint(() => rgba("#3f90da"));
+    if (meta.columns.length) colourBy(0); else paint(() => rgba(meta.plain));
     document.documentElement.dataset.ready = "true";
   }
 
@@ -64,7 +63,7 @@ const tsneMap = (() => {
     element("legend").hidden = element("switches").hidden = isQuantity;
     element("bar").hidden = !isQuantity;
     if (isQuantity) {
-      const {low, high} = current, colours = current.colours.map(rgba), grey = rgba(MISSING);
+      const {low, high} = current, colours = current.colours.map(rgba), grey = rgba(meta.missing);
       paint((index) => {
         if (Number.isNaN(values[index])) return grey;
         const share = high > low ? (values[index] - low) / (high - low) : 0.5;
@@ -99,8 +98,8 @@ const tsneMap = (() => {
   function entries() {
     const {names, colours} = current, merged = names.length - colours.length;
     const result = colours.map((colour, code) => ({name: names[code], colour}));
-    if (merged) result.push({name: `others (${merged} categories)`, colour: OTHERS});
-    result.push({name: "missing", colour: MISSING});
+    if (merged) result.push({name: `others (${merged} categories)`, colour: meta.others});
+    result.push({name: "missing", colour: meta.missing});
     return result;
   }
 
@@ -112,8 +111,13 @@ const tsneMap = (() => {
     if (groups) showLegend();
   }
 
+  function toggle(group) {
+    const others = [...hidden].filter((other) => other !== group);
+    hide(new Set(hidden.has(group) ? others : [...others, group]));
+  }
+
   function isShown(index) {
-    return groups === null || groups === undefined || !hidden.has(groups[index]);
+    return !groups || !hidden.has(groups[index]);
   }
 
   function showLegend() {
@@ -130,8 +134,7 @@ const tsneMap = (() => {
       button.append(swatch, make("span", name), make("small", counts.get(group).toLocaleString("en")));
       button.setAttribute("aria-pressed", String(!hidden.has(group)));
       button.title = "Hide or show";
-      button.addEventListener("click", () => hide(new Set([...hidden].includes(group)
-        ? [...hidden].filter((other) => other !== group) : [...hidden, group])));
+      button.addEventListener("click", () => toggle(group));
       const item = make("li", "");
       item.append(button);
       legend.append(item);
@@ -141,11 +144,11 @@ const tsneMap = (() => {
   }
 
   function showBar(values) {
-    const {low, high, clippedLow, clippedHigh, colours} = current;
+    const {low, high, extend, colours} = current;
     const missing = values.reduce((sum, value) => sum + Number.isNaN(value), 0);
     element("bar").firstElementChild.style.background = `linear-gradient(to right, ${colours.join()})`;
-    element("low").textContent = (clippedLow ? "≤ " : "") + figures(low);
-    element("high").textContent = (clippedHigh ? "≥ " : "") + figures(high);
+    element("low").textContent = (["min", "both"].includes(extend) ? "≤ " : "") + figures(low);
+    element("high").textContent = (["max", "both"].includes(extend) ? "≥ " : "") + figures(high);
     element("unknown").textContent = missing ? `missing: ${missing.toLocaleString("en")}, in grey` : "";
   }
 

@@ -34,7 +34,8 @@ DEEP = """
 const [selector, title] = arguments, found = [];
 (function look(root) {
   for (const element of root.querySelectorAll("*")) {
-    if (element.matches(selector) && (!title || element.title.startsWith(title))) found.push(element);
+    const named = !title || element.title.startsWith(title);
+    if (named && element.matches(selector)) found.push(element);
     if (element.shadowRoot) look(element.shadowRoot);
   }
 })(document);
@@ -124,8 +125,8 @@ class Page:
         )
 
     def wheel(self, x, y, by):
-        from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
         from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
         main = self.driver.find_element("tag name", "main")
         centre = main.rect["x"] + main.rect["width"] / 2, main.rect["y"] + main.rect["height"] / 2

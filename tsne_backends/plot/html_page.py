@@ -30,7 +30,7 @@ SMALLEST, LARGEST, AT_THOUSAND = 2.0, 10.0, 7.0
 #: Diameter falls with this power of the number of points: 7 pixels at 1,000, 2.5 at 100,000.
 SHRINKING = 0.22
 #: Opacity of points, and of those outside a selection.
-ALPHA, FADED = 0.8, 0.08
+ALPHA, FADED = 0.8, 0.15
 #: How many points under the pointer are described at once.
 MOST_HOVERED = 3
 
@@ -96,13 +96,14 @@ def page(points: Points, columns: Sequence[LabelColumn], ids: list[str] | None, 
             code="tsneMap.start(source, shown, found, figure, JSON.parse(meta))",
         ),
     )
-    return file_html(
+    text: str = file_html(
         document,
         INLINE,
         title,
         template=_part("html"),
         template_variables={"page_script": _part("js"), "n_samples": len(order)},
     )
+    return text
 
 
 def _part(ending: str) -> str:
@@ -113,7 +114,8 @@ def _in_unit_square(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move and shrink a map to [-1, 1], where single precision is enough wherever it was."""
     low, high = xy.min(axis=0), xy.max(axis=0)
     half = float((high / 2 - low / 2).max()) or 1.0
-    return (xy - (low / 2 + high / 2)) / half
+    inside: NDArray[np.float64] = (xy - (low / 2 + high / 2)) / half
+    return inside
 
 
 def _describe(column: LabelColumn) -> tuple[dict[str, Any], NDArray[Any]]:
@@ -131,7 +133,7 @@ def _describe(column: LabelColumn) -> tuple[dict[str, Any], NDArray[Any]]:
     common = set(np.argsort(-counts, kind="stable")[:n_coloured].tolist())
     # In the order of the legend; categories that share the grey come after all others.
     places = sorted(
-        range(len(found)), key=lambda place: (place not in common, natural_order(found[place]))
+        range(len(found)), key=lambda place: (place not in common, natural_order(str(found[place])))
     )
     new_code = np.empty(len(found), dtype=np.intp)
     new_code[places] = np.arange(len(found))

@@ -204,7 +204,7 @@ def categories(column: LabelColumn, most: int | None = None) -> Categories:
     missing = column.missing
     unique, codes_found = np.unique(column.values[~missing].astype(str), return_inverse=True)
     found: list[str] = unique.tolist()
-    kept = sorted(range(len(found)), key=lambda number: _natural(found[number]))
+    kept = sorted(range(len(found)), key=lambda number: natural_order(found[number]))
     if most is not None and len(found) > most:
         counts = np.bincount(codes_found)
         common = set(np.argsort(-counts, kind="stable")[: most - 1].tolist())
@@ -236,7 +236,7 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
 
 
-def _natural(name: str) -> list[tuple[int, float, str]]:
-    """Sort "2" before "10", and "T2" before "T10"."""
+def natural_order(name: str) -> list[tuple[int, float, str]]:
+    """Return a key that sorts "2" before "10", and "T2" before "T10"."""
     parts = enumerate(re.split(r"(\d+)", name))
     return [(0, float(part), "") if place % 2 else (1, 0.0, part) for place, part in parts if part]

@@ -43,13 +43,13 @@ def _picture(driver: Any, path: Path) -> None:
     write_html(Y, path, labels=labels, title="1,797 handwritten digits")
     page = browser.Page(driver, path)
     pixels = page.pixels()
-    nines = np.array([pixels[row] for row in np.flatnonzero(digits.target == 9)])
-    middle, angles = np.median(nines, axis=0), np.linspace(0, 2 * np.pi, 24)
-    reach = 1.2 * np.percentile(np.abs(nines - middle), 90, axis=0)
+    sixes = np.array([pixels[row] for row in np.flatnonzero(digits.target == 6)])
+    middle, angles = np.median(sixes, axis=0), np.linspace(0, 2 * np.pi, 24)
+    reach = 1.2 * np.percentile(np.abs(sixes - middle), 90, axis=0)
     circle = middle + reach * np.column_stack([np.cos(angles), np.sin(angles)])
     page.tool("Lasso")
     page.drag(circle)
-    page.hover(*nines[np.argmin(((nines - middle) ** 2).sum(axis=1))])
+    page.hover(*sixes[np.argmin(((sixes - middle) ** 2).sum(axis=1))])
     driver.save_screenshot(str(ROOT / "docs" / "images" / "interactive.png"))
 
 

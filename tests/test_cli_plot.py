@@ -159,3 +159,35 @@ def test_a_sparse_matrix_is_not_a_map(folder):
     save_npz(folder / "data.npz", csr_matrix(np.eye(3)))
     with pytest.raises(FileFormatError, match="seems to be data"):
         read_coordinates(folder / "data.npz")
+
+
+def test_a_page_to_move_about_in(folder):
+    pytest.importorskip("bokeh")
+    write_embedding(folder / "map.csv", Y, NAMES)
+    colours = ("--color", "labels.csv:cell_type", "--color", "labels.csv:depth")
+    result = run("map.csv", *colours, "-o", "map.html", "--title", "A <b>map</b>")
+    assert result.exit_code == 0, result.output
+    page = (folder / "map.html").read_text(encoding="utf-8")
+    assert "cell 59" in page
+    assert "cell_type" in page
+    assert "A <b>map</b>" not in page
+    assert run("map.csv", "-o", "map.html").exit_code == 2  # it exists
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "map.html", "--facet", "labels.csv:donor"], "--facet is for pictures"),
+        (["-o", "map.html", "--dpi", 80], "--dpi is for pictures"),
+        (["-o", "map.html", "--labels", "legend"], "--labels is for pictures"),
+        (["-o", "map.html", "--max-categories", 5], "--max-categories is for pictures"),
+        (["-o", "map.html", "--color", "labels.csv:none"], 'Every value of "none" is missing'),
+        (["-o", "a.png", *2 * ["--color", "labels.csv:donor"]], "--color was given 2 times"),
+    ],
+)
+def test_options_that_do_not_go_together(folder, arguments, message):
+    pytest.importorskip("bokeh")
+    before = sorted(folder.iterdir())
+    result = run("coords.npy", *arguments)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert sorted(folder.iterdir()) == before

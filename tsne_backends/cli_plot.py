@@ -1,11 +1,13 @@
-"""The command `plot`: a file of coordinates, and of labels, becomes a picture."""
+"""The command `plot`: a file of coordinates, and of labels, becomes a picture or a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from tsne_backends.coordinates import read_coordinates
 
 if TYPE_CHECKING:
     from tsne_backends.label_columns import LabelColumn
@@ -15,9 +17,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Picture to write."
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
 )
-@click.option("--color", metavar="[FILE:]COLUMN", help="Colour by these labels or quantities.")
+@click.option(
+    "--color",
+    "colors",
+    metavar="[FILE:]COLUMN",
+    multiple=True,
+    help="Colour by these labels or quantities; for .html several times, to choose from.",
+)
 @click.option("--facet", metavar="[FILE:]COLUMN", help="One panel for each of these categories.")
 @click.option("--title", help="Written above the map.")
 @click.option(
@@ -49,69 +57,92 @@ if TYPE_CHECKING:
 def plot(
     source: Path,
     output: Path,
-    color: str | None,
+    colors: tuple[str, ...],
     facet: str | None,
     title: str | None,
-    placement: str,
-    max_categories: int | None,
-    max_facets: int | None,
-    width: float | None,
-    height: float | None,
-    dpi: int | None,
     rep: str | None,
     key: str | None,
     force: bool,
+    **looks: Any,
 ) -> None:
-    """Draw the map in INPUT as .png, .pdf or .svg.
+    """Draw the map in INPUT as .png, .pdf or .svg, or as .html to move about in.
 
     Reads what `embed` writes; of a table with columns tsne1, tsne2 only these. Labels come from
     FILE:COLUMN (.csv, .tsv, .parquet, .h5ad), FILE (.npy, .txt), or COLUMN of INPUT itself.
     """
-    from tsne_backends.files import import_optional
-    from tsne_backends.plot import check_picture, facets, save_figure, scatter
-
     # What can be refused without the data is refused before they are read.
-    check_picture(output, force=force)
-    import_optional("matplotlib", "plot", "Pictures")
-    table, labels, groups = _read(source, color, facet, rep, key)
-    if groups is None:
-        figure = scatter(
-            table.matrix,
-            labels,
-            title,
-            placement=placement,
-            max_categories=max_categories,
-            width=width,
-            height=height,
-        )
+    is_page = output.suffix.lower() in (".html", ".htm")
+    if is_page:
+        _check_page(output, {"facet": facet, **looks}, force=force)
     else:
-        figure = facets(
-            table.matrix,
-            groups,
-            labels,
-            title,
-            placement=placement,
-            max_categories=max_categories,
-            max_facets=max_facets,
-            width=width,
-            height=height,
+        _check_picture(output, colors, force=force)
+    table = read_coordinates(source, rep=rep, key=key)
+    labels = [_labels(spec, source, table) for spec in colors]
+    if is_page:
+        _write_page(output, table, labels, title)
+    else:
+        groups = None if facet is None else _labels(facet, source, table)
+        _draw(output, table, labels[0] if labels else None, groups, title, **looks)
+
+
+def _check_page(output: Path, looks: dict[str, Any], *, force: bool) -> None:
+    from tsne_backends.files import check_replaceable, import_optional
+
+    check_replaceable(output, force=force)
+    given = [name for name, value in looks.items() if value not in (None, "auto")]
+    if given:
+        option = "--labels" if given[0] == "placement" else f"--{given[0].replace('_', '-')}"
+        raise ValueError(
+            f'{option} is for pictures, and "{output}" is a page that shows one map in the size of '
+            "its window; leave it out, or write .png, .pdf or .svg."
         )
+    import_optional("bokeh", "interactive", "Interactive maps")
+
+
+def _check_picture(output: Path, colors: tuple[str, ...], *, force: bool) -> None:
+    from tsne_backends.files import import_optional
+    from tsne_backends.plot import check_picture
+
+    check_picture(output, force=force)
+    if len(colors) > 1:
+        raise ValueError(
+            f"--color was given {len(colors)} times, but a picture has the colours of one column; "
+            "give one, or write .html, where one can choose."
+        )
+    import_optional("matplotlib", "plot", "Pictures")
+
+
+def _labels(spec: str, source: Path, table: Table) -> LabelColumn:
+    from tsne_backends.label_columns import read_label_column
+
+    return read_label_column(spec, source, table.row_names, len(table.matrix))
+
+
+def _write_page(output: Path, table: Table, labels: list[LabelColumn], title: str | None) -> None:
+    from tsne_backends.plot import write_html
+
+    columns = {column.name: column for column in labels}
+    write_html(table.matrix, output, labels=columns, ids=table.row_names, title=title)
+    click.echo(f"Wrote {output} ({len(table.matrix):,} points; open it in a browser).")
+
+
+def _draw(
+    output: Path,
+    table: Table,
+    labels: LabelColumn | None,
+    groups: LabelColumn | None,
+    title: str | None,
+    *,
+    dpi: int | None,
+    max_facets: int | None,
+    **looks: Any,
+) -> None:
+    from tsne_backends.plot import facets, save_figure, scatter
+
+    if groups is None:
+        figure = scatter(table.matrix, labels, title, **looks)
+    else:
+        figure = facets(table.matrix, groups, labels, title, max_facets=max_facets, **looks)
     save_figure(figure, output, dpi)
     width, height = figure.get_size_inches()
     click.echo(f"Wrote {output} ({len(table.matrix):,} points, {width:.1f} × {height:.1f} inches).")
-
-
-def _read(
-    source: Path, color: str | None, facet: str | None, rep: str | None, key: str | None
-) -> tuple[Table, LabelColumn | None, LabelColumn | None]:
-    """Read the map, the labels to colour by and those to split by."""
-    from tsne_backends.coordinates import read_coordinates
-    from tsne_backends.label_columns import read_label_column
-
-    table = read_coordinates(source, rep=rep, key=key)
-    n_samples = len(table.matrix)
-    labels, groups = (
-        None if spec is None else read_label_column(spec, source, table.row_names, n_samples)
-        for spec in (color, facet)
-    )
-    return table, labels, groups

@@ -209,7 +209,7 @@ const tsneMap = (() => {
     element("ids").value = ids.slice(0, MOST_LISTED).join("\n")
       + (more > 0 ? `\n… and ${more.toLocaleString("en")} more, which copies and files hold` : "");
     element("ids").hidden = element("actions").hidden = ids.length === 0;
-    element("copy").textContent = "Copy ids";
+    element("copy").textContent = "Copy";
   }
 
   async function copy() {

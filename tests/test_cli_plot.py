@@ -12,6 +12,7 @@ from tsne_backends.cli import main
 from tsne_backends.coordinates import read_coordinates
 from tsne_backends.errors import FileFormatError
 from tsne_backends.files import write_embedding
+from tsne_backends.label_columns import read_label_column
 
 N = 60
 Y = np.random.default_rng(0).normal(size=(N, 2)).astype(np.float32)
@@ -191,3 +192,29 @@ def test_options_that_do_not_go_together(folder, arguments, message):
     result = run("coords.npy", *arguments)
     assert (result.exit_code, message in result.output) == (2, True), result.output
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5ad"])
+def test_the_map_of_a_sample_finds_its_labels(folder, suffix):
+    source, colour = "X.npy", "labels.csv:cell_type"
+    X = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+    np.save("X.npy", X)
+    if suffix == ".h5ad":
+        anndata = pytest.importorskip("anndata")
+        cells = anndata.AnnData(X)
+        cells.obs["batch"] = np.resize(["a", "b"], N)
+        cells.write_h5ad("X.h5ad")
+        source, colour = "X.h5ad", "batch"
+    options = ["--sample", 40, "--perplexity", 5, "--max-iter", 250, "--random-state", 0]
+    made = CliRunner().invoke(main, ["embed", source, "-o", f"map{suffix}", *map(str, options)])
+    assert made.exit_code == 0, made.output
+    result = run(f"map{suffix}", "--color", colour, "-o", "map.png")
+    assert result.exit_code == 0, result.output
+    assert "(40 points" in result.output
+
+
+def test_labels_of_a_sample_are_found_by_number(folder):
+    write_embedding(folder / "map.csv", Y[:3], ["7", "2", "59"])
+    table = read_coordinates(folder / "map.csv")
+    column = read_label_column("labels.csv:depth", folder / "map.csv", table.row_names, 3)
+    np.testing.assert_allclose(column.values, np.linspace(0.5, 9.5, N)[[7, 2, 59]])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from tsne_backends.coordinates import read_coordinates
 
@@ -78,11 +80,13 @@ def plot(
         _check_picture(output, colors, force=force)
     table = read_coordinates(source, rep=rep, key=key)
     labels = [_labels(spec, source, table) for spec in colors]
+    groups = [] if facet is None else [_labels(facet, source, table)]
+    if source.suffix.lower() == ".h5ad":
+        table, labels, groups = _placed(table, labels, groups)
     if is_page:
         _write_page(output, table, labels, title)
     else:
-        groups = None if facet is None else _labels(facet, source, table)
-        _draw(output, table, labels[0] if labels else None, groups, title, **looks)
+        _draw(output, table, next(iter(labels), None), next(iter(groups), None), title, **looks)
 
 
 def _check_page(output: Path, looks: dict[str, Any], *, force: bool) -> None:
@@ -116,6 +120,22 @@ def _labels(spec: str, source: Path, table: Table) -> LabelColumn:
     from tsne_backends.label_columns import read_label_column
 
     return read_label_column(spec, source, table.row_names, len(table.matrix))
+
+
+def _placed(
+    table: Table, labels: list[LabelColumn], groups: list[LabelColumn]
+) -> tuple[Table, list[LabelColumn], list[LabelColumn]]:
+    """Leave out rows that hold NaN alone: in .h5ad files, those were not sampled."""
+    placed = ~np.isnan(table.matrix).all(axis=1)
+    if placed.all() or not placed.any():
+        return table, labels, groups
+    click.echo(f"{(~placed).sum():,} of {len(placed):,} rows have no place on this map.")
+    names = table.row_names and tuple(np.array(table.row_names, dtype=object)[placed])
+    kept = [
+        [replace(column, values=column.values[placed]) for column in columns]
+        for columns in (labels, groups)
+    ]
+    return replace(table, matrix=table.matrix[placed], row_names=names), kept[0], kept[1]
 
 
 def _write_page(output: Path, table: Table, labels: list[LabelColumn], title: str | None) -> None:

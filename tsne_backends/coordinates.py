@@ -136,7 +136,9 @@ def _read_npz(path: Path) -> Table | None:
     with np.load(path, allow_pickle=False) as archive:
         if _ARRAY not in archive.files or archive[_ARRAY].ndim != 2:
             return None
-        names = archive["row_names"].tolist() if "row_names" in archive.files else None
+        # Numbers stand for the names that a sample's rows did not have.
+        known = [name for name in ("row_names", "rows") if name in archive.files]
+        names = list(map(str, archive[known[0]].tolist())) if known else None
         return Table(archive[_ARRAY], _distinct(names))
 
 

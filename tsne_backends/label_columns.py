@@ -135,7 +135,8 @@ def read_label_column(
 
     Rows are matched by name where the data have names and the file has unique ones (its index, or
     its first column) of which any is a name of the data; the file may hold more rows then.
-    Otherwise they are taken in order. In text, numbers with a decimal point are quantities; whole
+    Otherwise they are taken in order, or by number where the data are fewer and named by numbers,
+    as the map of a sample is. In text, numbers with a decimal point are quantities; whole
     numbers are categories where few differ, in text and tables alike.
 
     Parameters

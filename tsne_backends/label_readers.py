@@ -104,12 +104,16 @@ def read_column(path: Path, column: str | None) -> Column:
 def order_of(read: Column, row_names: Sequence[str], path: Path) -> NDArray[np.int64]:
     """Return which rows of a column belong to the rows of the data: by name if names fit.
 
+    Else in order, or by number where the data are a sample whose rows have numbers for names.
+
     Raises
     ------
     FileFormatError
         Some, but not all, of the data's names are there.
     """
     as_they_are = np.arange(len(read.values))
+    if are_numbers(row_names, len(read.values)):
+        as_they_are = np.array(row_names, dtype=np.int64)
     if read.row_names is None:
         return as_they_are
     places = {name: place for place, name in enumerate(read.row_names)}
@@ -117,7 +121,7 @@ def order_of(read: Column, row_names: Sequence[str], path: Path) -> NDArray[np.i
         return as_they_are
     missing = [name for name in row_names if name not in places]
     if len(missing) == len(row_names):
-        if read.are_names and len(as_they_are) == len(row_names):
+        if read.are_names and len(read.values) == len(row_names):
             warnings.warn(
                 f'No row of "{path}" has the name of a row of the data (such as '
                 f'"{read.row_names[0]}" and "{row_names[0]}"), so labels are taken in order.',
@@ -131,6 +135,13 @@ def order_of(read: Column, row_names: Sequence[str], path: Path) -> NDArray[np.i
             f"{shown}{' and more' if len(missing) > 3 else ''}; add them, or leave these rows out."
         )
     return np.array([places[name] for name in row_names], dtype=np.int64)
+
+
+def are_numbers(row_names: Sequence[str], n: int) -> bool:
+    """Say whether names are the numbers of some of n rows, as a sample's are that had no names."""
+    return len(row_names) < n and all(
+        name.isascii() and name.isdecimal() and int(name) < n for name in row_names
+    )
 
 
 def text_values(cells: Sequence[str]) -> list[float] | list[int] | list[str | None]:

@@ -194,6 +194,15 @@ def test_options_that_do_not_go_together(folder, arguments, message):
     assert sorted(folder.iterdir()) == before
 
 
+def test_a_column_alone_is_of_the_file_that_another_option_names(folder):
+    result = run(
+        *("coords.npy", "--color", "labels.csv:cell_type", "--facet", "donor"), "-o", "map.png"
+    )
+    assert result.exit_code == 0, result.output
+    result = run("coords.npy", "--color", "labels.csv:cell_type", "--facet", "doner", "-o", "b.png")
+    assert (result.exit_code, 'Did you mean "donor"' in result.output) == (2, True)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5ad"])
 def test_the_map_of_a_sample_finds_its_labels(folder, suffix):
     source, colour = "X.npy", "labels.csv:cell_type"

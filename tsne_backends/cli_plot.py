@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from tsne_backends.coordinates import read_coordinates
+from tsne_backends.label_columns import read_label_column, with_files
 
 if TYPE_CHECKING:
     from tsne_backends.label_columns import LabelColumn
@@ -70,7 +71,8 @@ def plot(
     """Draw the map in INPUT as .png, .pdf or .svg, or as .html to move about in.
 
     Reads what `embed` writes; of a table with columns tsne1, tsne2 only these. Labels come from
-    FILE:COLUMN (.csv, .tsv, .parquet, .h5ad), FILE (.npy, .txt), or COLUMN of INPUT itself.
+    FILE:COLUMN (.csv, .tsv, .parquet, .h5ad), FILE (.npy, .txt), or COLUMN of INPUT itself; where
+    INPUT has no columns, of the first FILE named.
     """
     # What can be refused without the data is refused before they are read.
     is_page = output.suffix.lower() in (".html", ".htm")
@@ -79,8 +81,9 @@ def plot(
     else:
         _check_picture(output, colors, force=force)
     table = read_coordinates(source, rep=rep, key=key)
-    labels = [_labels(spec, source, table) for spec in colors]
-    groups = [] if facet is None else [_labels(facet, source, table)]
+    specs = with_files([*colors, *([] if facet is None else [facet])], source)
+    columns = [_labels(spec, source, table) for spec in specs]
+    labels, groups = columns[: len(colors)], columns[len(colors) :]
     if source.suffix.lower() == ".h5ad":
         table, labels, groups = _placed(table, labels, groups)
     if is_page:
@@ -117,8 +120,6 @@ def _check_picture(output: Path, colors: tuple[str, ...], *, force: bool) -> Non
 
 
 def _labels(spec: str, source: Path, table: Table) -> LabelColumn:
-    from tsne_backends.label_columns import read_label_column
-
     return read_label_column(spec, source, table.row_names, len(table.matrix))
 
 

@@ -128,6 +128,31 @@ def check_label_spec(spec: str, source: Path) -> None:
     find_column(spec, source)
 
 
+def with_files(specs: Sequence[str], source: Path) -> list[str]:
+    """Complete specs that name a column alone, where the source has no columns.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        As `read_label_column` takes them.
+    source : Path
+        The file the data came from.
+
+    Returns
+    -------
+    list of str
+        A column alone is of the first table that another spec names, if there is one.
+    """
+    from tsne_backends.label_readers import TABLES, split_spec
+
+    files = [split_spec(spec)[0] for spec in specs]
+    tables = [file for file in files if file is not None and file.suffix.lower() in TABLES]
+    if source.suffix.lower() in TABLES or not tables:
+        return list(specs)
+    pairs = zip(specs, files, strict=True)
+    return [spec if file is not None else f"{tables[0]}:{spec}" for spec, file in pairs]
+
+
 def read_label_column(
     spec: str, source: Path, row_names: Sequence[str] | None, n_samples: int
 ) -> LabelColumn:

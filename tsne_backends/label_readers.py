@@ -54,7 +54,7 @@ class Column:
 
 def find_column(spec: str, source: Path) -> tuple[Path, str | None]:
     """Tell file from column in a spec, and refuse what cannot be read; see `read_label_column`."""
-    path, column = _split(spec)
+    path, column = split_spec(spec)
     if path is None:
         if source.suffix.lower() not in TABLES:
             raise FileFormatError(
@@ -162,7 +162,7 @@ def text_values(cells: Sequence[str]) -> list[float] | list[int] | list[str | No
     return [float("nan") if _is_missing(cell) else float(cell) for cell in stripped]
 
 
-def _split(spec: str) -> tuple[Path | None, str | None]:
+def split_spec(spec: str) -> tuple[Path | None, str | None]:
     """Split at the last colon after a known ending; a column's name may hold colons too."""
     known = (*TABLES, *PLAIN)
     for colon in reversed([place for place, letter in enumerate(spec) if letter == ":"]):

@@ -104,10 +104,34 @@ def test_equal_rows_are_at_no_distance_whatever_their_type(team):
     assert (squared.min(axis=1) == 0).all()
 
 
+def test_far_outliers_do_not_keep_others_from_being_told_apart(team):
+    X = blobs(2000, 4).astype(np.float64)
+    far = np.vstack([X, np.full((1, 4), 1e9)])
+    new = X[:200] + 0.1
+    indices, _ = find_nearest(far, new, 5, team)
+    true = np.sort(cdist(new, X, "sqeuclidean"), axis=1)[:, :5]
+    found = np.sort(np.take_along_axis(cdist(new, far, "sqeuclidean"), indices, axis=1), axis=1)
+    np.testing.assert_allclose(found, true, rtol=1e-3)
+    assert find_neighbors(far, 5, team) is not None
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e6, 1.0), (0.0, 1e-25), (0.0, 1e25)])
+def test_neither_place_nor_unit_of_the_data_matters(offset, scale, team):
+    X = blobs(1500, 4).astype(np.float64)
+    moved = find_neighbors((X + offset) * scale, 6, team)
+    assert moved is not None
+    distances = cdist(X[moved.places], X[moved.places], "sqeuclidean")
+    near = np.sort(np.take_along_axis(distances, moved.indices.astype(np.int64), axis=1), axis=1)
+    np.testing.assert_allclose(near, np.sort(distances, axis=1)[:, 1:7], rtol=1e-3, atol=1e-9)
+
+
 def test_what_single_precision_cannot_tell_apart_is_left_to_others(team):
     X = blobs(2000, 4).astype(np.float64)
-    far = np.full((1, 4), 1e9)
-    assert find_nearest(np.vstack([X, far]), X[:200] + 0.1, 5, team) is None
+    X[::2] += 1e9
+    assert find_nearest(X, X[:200] + 0.1, 5, team) is None
+    assert find_neighbors(X, 5, team) is None
+    X[0] = 1e30
+    assert find_neighbors(X, 5, team) is None
 
 
 def true_places(Y, start, indices, P, n_iter):

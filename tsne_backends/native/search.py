@@ -43,6 +43,9 @@ ROWS_COMPARED, CLOSE_CALLS = 16, 32
 #: Rounding error of the products, relative to the squared size of the data, that is allowed in the
 #: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
 MAX_ERROR = 0.02
+#: Rows that show where the data lie, and the largest entry, in units of a common one, whose squares
+#: single precision can add up.
+PLACING_ROWS, LARGEST = 2_000, 1e16
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,13 @@ def find_neighbors(
         them with less work than searching everything, and that is not wanted or takes too long:
         another search is then the better one.
     """
-    points, size, _ = _scaled(X)
+    points = _scaled(X, _place(X))
+    if points is None:
+        return None
     found = _Search(points, points, k, team, seed).run(exact)
-    if found is None:
+    if found is None or not _precise_enough(found[1], points[found[2]]):
         return None
     indices, squared, places, _, words = found
-    if not _precise_enough(squared, size):
-        return None
     return Neighbors(indices, squared, places, words)
 
 
@@ -128,15 +131,15 @@ def find_nearest(
     None
         Instead, where `find_neighbors` would return None.
     """
-    points, size, place = _scaled(X)
-    # Equal values of another type must stay equal.
-    rows, new_size, _ = _scaled(X_new.astype(X.dtype, copy=False), place)
+    place = _place(X)
+    points = _scaled(X, place)
+    rows = _scaled(X_new.astype(X.dtype, copy=False), place)  # equal values must stay equal
+    if points is None or rows is None:
+        return None
     found = _Search(points, rows, k, team, seed).run()
-    if found is None:
+    if found is None or not _precise_enough(found[1], rows[found[3]]):
         return None
     indices, squared, places, of_rows, _ = found
-    if not _precise_enough(squared, max(size, new_size)):
-        return None
     in_order = np.empty_like(squared)
     in_order[of_rows] = squared
     nearest = np.empty(indices.shape, dtype=np.int64)
@@ -248,30 +251,38 @@ def _attempts(n: int, k: int) -> list[int]:
     return attempts
 
 
-#: The mean of the data and their largest entry about it.
+#: Where the data lie and how large they are: their middle, and the size of a common entry about it.
 _Place = tuple[NDArray[Any], float]
 
 
-def _scaled(
-    X: NDArray[Any], place: _Place | None = None
-) -> tuple[NDArray[np.float32], float, _Place]:
-    """Return X about its mean with its largest entry at 1, the largest squared row, and where."""
+def _place(X: NDArray[Any]) -> _Place:
+    """Return the place of the bulk of the data, which far outliers do not move."""
+    sample = X[:: max(1, len(X) // PLACING_ROWS)]
     # In single precision if X is: its resolution is lost anyway.
-    middle = X.mean(axis=0, dtype=np.float64).astype(X.dtype) if place is None else place[0]
+    middle = np.median(sample, axis=0).astype(X.dtype)
+    entries = np.abs(sample - middle)
+    return middle, float(np.median(entries)) or float(entries.max()) or 1.0
+
+
+def _scaled(X: NDArray[Any], place: _Place) -> NDArray[np.float32] | None:
+    """Return X about the middle in units of a common entry; None beyond single precision."""
+    middle, unit = place
     points = X - middle
-    largest = float(max(points.max(), -points.min())) if place is None else place[1]
-    if largest > 0:
-        points /= points.dtype.type(largest)
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    return points, float(np.einsum("ij,ij->i", points, points).max()), (middle, largest)
+    if max(float(points.max()), -float(points.min())) / unit > LARGEST:
+        return None
+    points /= points.dtype.type(unit)
+    return np.ascontiguousarray(points, dtype=np.float32)
 
 
-def _precise_enough(squared: NDArray[np.float32], size: float) -> bool:
-    """Say whether rounding is small beside the distances to tell apart."""
-    error = 2.0**-23 * size
+def _precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
+    """Say whether rounding is small beside the distances to tell apart, for nearly all rows.
+
+    Products of a row with rows near to it err by the resolution of its own square.
+    """
     kth = squared.max(axis=1)
-    apart = kth[kth > 0]  # duplicates are as near as can be, however the others are rounded
-    return len(apart) == 0 or error <= MAX_ERROR * float(np.quantile(apart, 0.05))
+    apart = kth > 0  # duplicates are as near as can be, however the others are rounded
+    errors = 2.0**-23 * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
+    return len(errors) == 0 or float(np.quantile(errors, 0.95)) <= MAX_ERROR
 
 
 def _kth_distances(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tsne_backends.coordinates import read_coordinates
-from tsne_backends.label_columns import read_label_column, with_files
 
 if TYPE_CHECKING:
     from tsne_backends.label_columns import LabelColumn
@@ -74,6 +72,9 @@ def plot(
     FILE:COLUMN (.csv, .tsv, .parquet, .h5ad), FILE (.npy, .txt), or COLUMN of INPUT itself; where
     INPUT has no columns, of the first FILE named.
     """
+    from tsne_backends.coordinates import read_coordinates
+    from tsne_backends.label_columns import with_files
+
     # What can be refused without the data is refused before they are read.
     is_page = output.suffix.lower() in (".html", ".htm")
     if is_page:
@@ -120,6 +121,8 @@ def _check_picture(output: Path, colors: tuple[str, ...], *, force: bool) -> Non
 
 
 def _labels(spec: str, source: Path, table: Table) -> LabelColumn:
+    from tsne_backends.label_columns import read_label_column
+
     return read_label_column(spec, source, table.row_names, len(table.matrix))
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-
 if TYPE_CHECKING:
     from tsne_backends.label_columns import LabelColumn
     from tsne_backends.readers import Table

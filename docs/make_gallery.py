@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from tsne_backends import ServerlessTSNE
-from tsne_backends.label_columns import LabelColumn
+from tsne_backends.labels import LabelColumn
 from tsne_backends.plot import facets, save_figure, scatter
 
 IMAGES = Path(__file__).parent / "images"

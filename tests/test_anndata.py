@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import cli, h5ad
+from tsne_backends import cli
 from tsne_backends.anndata import tsne
-from tsne_backends.in_place import PAGE_BYTES, changed_in_place
+from tsne_backends.files import h5ad
+from tsne_backends.files.in_place import PAGE_BYTES, changed_in_place
 
 anndata = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")

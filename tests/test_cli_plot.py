@@ -9,10 +9,9 @@ from click.testing import CliRunner
 pytest.importorskip("matplotlib")
 
 from tsne_backends.cli import main
-from tsne_backends.coordinates import read_coordinates
 from tsne_backends.errors import FileFormatError
-from tsne_backends.files import write_embedding
-from tsne_backends.label_columns import read_label_column
+from tsne_backends.files import read_coordinates, write_embedding
+from tsne_backends.labels import read_label_column
 
 N = 60
 Y = np.random.default_rng(0).normal(size=(N, 2)).astype(np.float32)

@@ -12,11 +12,11 @@ import scipy.sparse
 from tsne_backends.errors import FileFormatError
 from tsne_backends.files import (
     check_output,
-    import_optional,
     read_table,
     whole_or_not_at_all,
     write_embedding,
 )
+from tsne_backends.optional import import_optional
 
 X = np.array([[1, 2, 3], [4, 0.1, 6], [7, 8, -9e-5], [0, 0, 1]], dtype=np.float32)
 MAP = np.array([[0.1, -2], [3e-7, 4], [5, 1 / 3], [7, 8]], dtype=np.float32)

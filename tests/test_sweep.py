@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from tsne_backends import ServerlessTSNE, register_backend, registry, sweep, sweep_runs
+from tsne_backends import ServerlessTSNE, register_backend, registry, sweep
 from tsne_backends.backends import native as native_backend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.cache import CarriedCache
 from tsne_backends.quality import neighbor_preservation
+from tsne_backends.sweeps import runs as sweep_runs
 
 QUICK = {"backend": "native", "max_iter": 250}
 GRID = {"perplexity": [5, 20], "random_state": [0, 1]}

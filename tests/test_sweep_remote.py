@@ -9,7 +9,8 @@ from remote_runs import fast_gpu, remote
 from backends_remote import encoding, journal, outbox
 from backends_remote.volume import DataVolume
 from benchmarks.data import load
-from tsne_backends import BackendUnavailableError, sweep, sweep_runs
+from tsne_backends import BackendUnavailableError, sweep
+from tsne_backends.sweeps import runs as sweep_runs
 
 QUICK = {"backend": "modal", "max_iter": 250}
 

@@ -21,8 +21,8 @@ from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, register_backend
 from tsne_backends.report import QualityReport, quality_report
 from tsne_backends.sampling import sample_rows
-from tsne_backends.sweep import sweep
-from tsne_backends.sweep_result import Sweep, SweepRow
+from tsne_backends.sweeps import sweep
+from tsne_backends.sweeps.result import Sweep, SweepRow
 
 __version__ = "0.1.0"
 

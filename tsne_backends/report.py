@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.label_columns import as_labels, class_codes
+from tsne_backends.labels import as_labels, class_codes
 from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.problem import Problem

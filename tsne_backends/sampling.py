@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from tsne_backends.label_columns import as_labels, class_codes
+from tsne_backends.labels import as_labels, class_codes
 
 #: Rows that a stratified sample keeps of every class at least, or all where a class has fewer:
 #: enough to form a group of their own at the default perplexity of 30.
@@ -35,7 +35,7 @@ def sample_rows(
     n : int, default=100000
         Rows to draw; all rows are returned where there are no more.
     stratify : array-like of shape (n_samples,) or LabelColumn, optional
-        Classes; see `tsne_backends.label_columns.as_labels`.
+        Classes; see `tsne_backends.labels.as_labels`.
     random_state : int, RandomState or None, default=0
         Seed.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.label_columns import LabelColumn, as_labels
+from tsne_backends.labels import LabelColumn, as_labels
 
 #: Forty colours in the order they are used, made by ``docs/make_palette.py``: the first seven are
 #: of M. Petroff's palette (arXiv:2107.02270), the others were chosen one by one to be as far as can

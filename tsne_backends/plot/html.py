@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.files import check_replaceable, import_optional, whole_or_not_at_all
-from tsne_backends.label_columns import LabelColumn, as_labels
+from tsne_backends.files import check_replaceable, whole_or_not_at_all
+from tsne_backends.labels import LabelColumn, as_labels
+from tsne_backends.optional import import_optional
 from tsne_backends.plot.points import as_points
 
 #: Endings of the files written here.

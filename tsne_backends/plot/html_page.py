@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.label_columns import LabelColumn
+from tsne_backends.labels import LabelColumn
 from tsne_backends.plot.colors import (
     MAX_CATEGORIES,
     MISSING,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from tsne_backends.errors import did_you_mean
-from tsne_backends.files import import_optional
+from tsne_backends.optional import import_optional
 from tsne_backends.plot.colors import Categories, Quantity, as_column, categories, colouring
 from tsne_backends.plot.drawing import draw_map, set_frame
 from tsne_backends.plot.layout import PANEL_TITLE_SIZE, Sheet, arrange, plan_sheet

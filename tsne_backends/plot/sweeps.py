@@ -19,7 +19,7 @@ from tsne_backends.plot.static import add_side, new_figure, settle
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tsne_backends.sweep_result import Sweep, SweepRow
+    from tsne_backends.sweeps.result import Sweep, SweepRow
 
 #: Most maps in a row where all differ in one parameter.
 MOST_COLUMNS = 6

@@ -1,4 +1,4 @@
-"""Adds maps to ``.h5ad`` files, in place or in a copy; other formats are in ``files``.
+"""Adds maps to ``.h5ad`` files, in place or in a copy; other formats are in ``writing``.
 
 What is in such a file is read in ``readers``; objects in memory are the business of ``anndata``.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.in_place import changed_in_place, check_changeable
+from tsne_backends.files.in_place import changed_in_place, check_changeable
 
 #: Where scanpy keeps and looks for a t-SNE map.
 OBSM_KEY = "X_tsne"

@@ -1,8 +1,7 @@
 """The command ``serverless-tsne``: `demo`, `backends`, `warmup`.
 
-`embed` comes from ``cli_embed``, `plot` from ``cli_plot``, `quality` from ``cli_quality``, `plan`
-and `calibrate` from ``cli_plan``, `cache` from ``cli_cache``, those for the remote side from
-``backends_remote``.
+Commands that need more than a few lines have modules of their own beside this one; those for the
+remote side are in ``backends_remote``.
 
 Bad input ends with exit code 2 and one sentence, an interrupt with 130; neither leaves half a file.
 """
@@ -19,11 +18,11 @@ from typing import Any
 import click
 
 from tsne_backends import BackendError, __version__
-from tsne_backends.cli_cache import cache
-from tsne_backends.cli_embed import embed, log_to_terminal, summarise
-from tsne_backends.cli_plan import calibrate, plan
-from tsne_backends.cli_plot import plot
-from tsne_backends.cli_quality import quality
+from tsne_backends.cli.cache import cache
+from tsne_backends.cli.embed import embed, log_to_terminal, summarise
+from tsne_backends.cli.plan import calibrate, plan
+from tsne_backends.cli.plot import plot
+from tsne_backends.cli.quality import quality
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -169,7 +168,3 @@ def backends() -> None:
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
     """Print a warning as a sentence; the line of our source it came from tells a user nothing."""
     click.echo(f"Warning: {message}", err=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tsne_backends.readers import Table
+    from tsne_backends.files import Table
 
 
 @click.command()
@@ -58,9 +58,8 @@ def quality(
     Both are files that `embed` reads. Where MAP has fewer rows than DATA, as the map of a sample
     has, its rows are found by their names, or by their numbers if DATA have no names.
     """
-    from tsne_backends.files import read_table
-    from tsne_backends.h5ad import OBSM_KEY
-    from tsne_backends.label_columns import as_labels, check_label_spec, read_label_column
+    from tsne_backends.files import OBSM_KEY, read_table
+    from tsne_backends.labels import as_labels, check_label_spec, read_label_column
     from tsne_backends.report import quality_report
 
     if labels is not None:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tsne_backends.cli_options import estimator_options, make_estimator
+from tsne_backends.cli.options import estimator_options, make_estimator
 
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
-    from tsne_backends.readers import Table
+    from tsne_backends.files import Table
     from tsne_backends.sampled_fit import SampledMap, Writer
 
 
@@ -72,7 +72,7 @@ def embed(
     """
     from tsne_backends.cache import default_folder
     from tsne_backends.files import read_table
-    from tsne_backends.label_columns import check_label_spec
+    from tsne_backends.labels import check_label_spec
     from tsne_backends.sampled_fit import check_sampled_fit, write_sampled_map
 
     log_to_terminal(verbose)
@@ -144,8 +144,14 @@ def _checked_writer(
     source: Path, output: Path | None, in_place: bool, key_added: str | None, *, force: bool
 ) -> Writer:
     """Return what will write the map, after refusing what could not be written."""
-    from tsne_backends.files import check_output, require_format, write_embedding
-    from tsne_backends.h5ad import OBSM_KEY, add_in_place, check_in_place
+    from tsne_backends.files import (
+        OBSM_KEY,
+        add_in_place,
+        check_in_place,
+        check_output,
+        require_format,
+        write_embedding,
+    )
 
     if in_place == (output is not None):
         raise click.UsageError("Name either an output with --output, or pass --in-place.")
@@ -173,7 +179,7 @@ def _embed_sample(
     place_rest: bool,
 ) -> SampledMap:
     """Draw rows, fit their map, place the others where asked for, and say so."""
-    from tsne_backends.label_columns import class_codes, read_label_column
+    from tsne_backends.labels import class_codes, read_label_column
     from tsne_backends.sampled_fit import fit_sample
     from tsne_backends.sampling import sample_rows
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tsne_backends.cli_options import estimator_options, make_estimator
+from tsne_backends.cli.options import estimator_options, make_estimator
 
 if TYPE_CHECKING:
     from tsne_backends.machine import Machine

@@ -1,4 +1,4 @@
-"""Finds and reads one column of a file, and matches its rows; ``label_columns`` is the door.
+"""Finds and reads one column of a file, and matches its rows; `tsne_backends.labels` asks for it.
 
 What the values are, quantities or categories, is decided here for text, which does not say; other
 formats know the type of a column.
@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.files import require_format
-from tsne_backends.readers import (
+from tsne_backends.files.readers import (
     SIGNS_OF_DAMAGE,
     check_h5ad,
     listed,
     parquet_index,
     unreadable,
 )
-from tsne_backends.text_tables import DELIMITERS, MISSING, is_number, is_text, open_text_table
+from tsne_backends.files.reading import require_format
+from tsne_backends.files.text_tables import DELIMITERS, MISSING, is_number, is_text, open_text_table
 
 TABLES = (*DELIMITERS, ".parquet", ".h5ad")
 #: Files of nothing but labels, one per row, without a name for them.
@@ -40,7 +40,7 @@ class Column:
     Attributes
     ----------
     values : array-like
-        For `tsne_backends.label_columns.as_labels`.
+        For `tsne_backends.labels.as_labels`.
     row_names : sequence of str or None
         The index, or the first column where it is another than the one asked for.
     are_names : bool

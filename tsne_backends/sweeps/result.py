@@ -1,6 +1,6 @@
 """`Sweep`: the maps of a sweep as a table, one row per map.
 
-How they are computed is in ``sweep``; how they are drawn is in ``plot.sweeps``.
+How they are computed is in ``sweeping`` and ``runs``; how they are drawn is in ``plot.sweeps``.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Sweep:
         ImportError
             pandas is not installed.
         """
-        from tsne_backends.files import import_optional
+        from tsne_backends.optional import import_optional
 
         pandas = import_optional("pandas", "pandas", "Data frames")
         columns = [*self.grid, *(name for name in MEASURES if name not in self.grid)]

@@ -1,6 +1,6 @@
 """Runs the fits of a sweep: here, in other processes, on a cluster, or on rented machines.
 
-Which fits there are, and what they share, was settled in ``sweep``.
+Which fits there are, and what they share, was settled in ``sweeping``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
 from tsne_backends.quality import SampledNeighbors, share_kept
 from tsne_backends.run import Run
-from tsne_backends.sweep_result import SweepRow
+from tsne_backends.sweeps.result import SweepRow
 
 #: Fits that a remote backend is given at a time where ``n_jobs`` does not say; a machine each.
 REMOTE_AT_ONCE = 8

@@ -1,18 +1,13 @@
-"""Reads data matrices and writes maps, for the command line.
+"""Writes maps to files, whole or not at all.
 
-Nothing here unpickles. An output file appears whole or not at all; what stands in the way of
-writing it is found out before any work starts. How each format is read is in ``readers``.
+What stands in the way of writing is found out by `check_output`, before any work starts.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.h5ad import OBSM_KEY, add_to_obsm
-from tsne_backends.readers import Table, read
-from tsne_backends.text_tables import DELIMITERS
+from tsne_backends.files.h5ad import OBSM_KEY, add_to_obsm
+from tsne_backends.files.reading import require_format
+from tsne_backends.files.replacing import check_replaceable, whole_or_not_at_all
+from tsne_backends.files.text_tables import DELIMITERS
 
-READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad")
-
-
-def read_table(path: Path, *, rep: str | None = None, key: str | None = None) -> Table:
-    """Read a data matrix; rows are samples.
-
-    Parameters
-    ----------
-    path : Path
-        ``.npy``, ``.npz`` (dense, or SciPy sparse), ``.csv``, ``.tsv``, ``.parquet``, ``.h5ad`` or
-        ``.mtx``.
-    rep : str or None, default=None
-        For ``.h5ad``: the key in ``obsm`` to read instead of ``X``, which is then not loaded.
-    key : str or None, default=None
-        For ``.npz``: the name of the array, where several have two dimensions.
-
-    Returns
-    -------
-    Table
-
-    Raises
-    ------
-    FileFormatError
-        The ending is not known, the file is damaged, or it holds no data matrix.
-    ImportError
-        A library for this format is not installed.
-    OSError
-        There is no such file, or it may not be read.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in READABLE:
-        packed = suffix in (".gz", ".bz2", ".xz", ".zip")
-        raise FileFormatError(
-            f'The ending "{suffix}" of "{path}" is not one that can be read; use one of '
-            f"{', '.join(READABLE)}."
-            + (" Unpack the file first." if packed else did_you_mean(suffix, READABLE))
-        )
-    for option, value, wanted in (("--rep", rep, ".h5ad"), ("--key", key, ".npz")):
-        if value is not None and suffix != wanted:
-            raise FileFormatError(
-                f'{option} chooses a part of an {wanted} file, which "{path}" is not; leave it out.'
-            )
-    if not path.exists():
-        siblings = [other.name for other in path.parent.glob("*")]
-        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
-    path.open("rb").close()  # raises, in the system's words, for a folder or a file that is closed
-    require_format(suffix)
-    return read(path, rep, key)
 
 
 def check_output(path: Path, source: Path | None = None, *, force: bool = False) -> None:
@@ -120,27 +68,6 @@ def check_output(path: Path, source: Path | None = None, *, force: bool = False)
             )
     check_replaceable(path, force=force)
     require_format(suffix)
-
-
-def check_replaceable(path: Path, *, force: bool = False) -> None:
-    """Refuse a path that is taken, or whose folder is missing or closed; see `check_output`."""
-    folder = path.parent
-    if not folder.is_dir():
-        siblings = [other.name for other in folder.parent.glob("*") if other.is_dir()]
-        raise FileNotFoundError(
-            f'The folder "{folder}" of the output "{path.name}" does not exist; create it first.'
-            f"{did_you_mean(folder.name, siblings)}"
-        )
-    if path.is_dir():
-        raise IsADirectoryError(f'The output "{path}" is a folder; name a file in it.')
-    if path.exists() and not force:
-        raise FileExistsError(
-            f'"{path}" exists already; pass --force to replace it, or choose another output.'
-        )
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(
-            f'The folder "{folder}" may not be written to; choose another for the output.'
-        )
 
 
 def write_embedding(
@@ -199,68 +126,6 @@ def write_embedding(
                     if rows is not None:
                         arrays["rows"] = rows
                     np.savez(file, **arrays)
-
-
-@contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """Give a temporary path that takes the place of ``path`` only if all goes well.
-
-    Parameters
-    ----------
-    path : Path
-        The file to appear; a link stays a link, and what it points to is replaced.
-
-    Yields
-    ------
-    Path
-        To be written to: a new name in the same folder, with the same ending. It is removed on
-        any failure, Ctrl-C included.
-    """
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".tsne-{secrets.token_hex(8)}{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def require_format(suffix: str) -> None:
-    """Raise ImportError, with the command to run, where a format's library is not installed."""
-    if suffix == ".h5ad":
-        import_optional("anndata", "anndata", "Files of .h5ad")
-    elif suffix == ".parquet":
-        import_optional("pyarrow.parquet", "parquet", "Files of .parquet")
-
-
-def import_optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a library that is not always installed.
-
-    Parameters
-    ----------
-    module : str
-        Dotted name.
-    extra : str
-        The extra of this package that installs it.
-    purpose : str
-        What needs it, in the plural, for the message.
-
-    Raises
-    ------
-    ImportError
-        It is not installed; the message holds the command that installs it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{purpose} need {module.partition('.')[0]}, which cannot be imported ({error}); run "
-            f'`pip install "serverless-tsne[{extra}]"`.'
-        ) from error
 
 
 def _write_text(

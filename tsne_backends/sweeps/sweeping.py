@@ -1,7 +1,7 @@
 """`sweep`: maps of one X with many parameters, sharing what they have in common.
 
 Every fit is checked and planned before the first begins; neighbours and principal components are
-found once. How the fits run is in ``sweep_runs``, what comes back in ``sweep_result``.
+found once. How the fits run is in ``runs``, what comes back in ``result``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tsne_backends.gpu.arrays import on_host
 from tsne_backends.quality import SampledNeighbors, sampled_neighbors
 from tsne_backends.run import Run
 from tsne_backends.settings import read_settings
-from tsne_backends.sweep_result import Sweep
-from tsne_backends.sweep_runs import Fit, Shared, longest_first, run_all
+from tsne_backends.sweeps.result import Sweep
+from tsne_backends.sweeps.runs import Fit, Shared, longest_first, run_all
 from tsne_backends.validation import (
     check_cache,
     check_init,

@@ -10,8 +10,8 @@ import click
 import numpy as np
 
 if TYPE_CHECKING:
-    from tsne_backends.label_columns import LabelColumn
-    from tsne_backends.readers import Table
+    from tsne_backends.files import Table
+    from tsne_backends.labels import LabelColumn
 
 
 @click.command()
@@ -71,8 +71,8 @@ def plot(
     FILE:COLUMN (.csv, .tsv, .parquet, .h5ad), FILE (.npy, .txt), or COLUMN of INPUT itself; where
     INPUT has no columns, of the first FILE named.
     """
-    from tsne_backends.coordinates import read_coordinates
-    from tsne_backends.label_columns import with_files
+    from tsne_backends.files import read_coordinates
+    from tsne_backends.labels import with_files
 
     # What can be refused without the data is refused before they are read.
     is_page = output.suffix.lower() in (".html", ".htm")
@@ -93,7 +93,8 @@ def plot(
 
 
 def _check_page(output: Path, looks: dict[str, Any], *, force: bool) -> None:
-    from tsne_backends.files import check_replaceable, import_optional
+    from tsne_backends.files import check_replaceable
+    from tsne_backends.optional import import_optional
 
     check_replaceable(output, force=force)
     given = [name for name, value in looks.items() if value not in (None, "auto")]
@@ -107,7 +108,7 @@ def _check_page(output: Path, looks: dict[str, Any], *, force: bool) -> None:
 
 
 def _check_picture(output: Path, colors: tuple[str, ...], *, force: bool) -> None:
-    from tsne_backends.files import import_optional
+    from tsne_backends.optional import import_optional
     from tsne_backends.plot import check_picture
 
     check_picture(output, force=force)
@@ -120,7 +121,7 @@ def _check_picture(output: Path, colors: tuple[str, ...], *, force: bool) -> Non
 
 
 def _labels(spec: str, source: Path, table: Table) -> LabelColumn:
-    from tsne_backends.label_columns import read_label_column
+    from tsne_backends.labels import read_label_column
 
     return read_label_column(spec, source, table.row_names, len(table.matrix))
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tsne_backends.errors import FileFormatError, did_you_mean
-from tsne_backends.text_tables import DELIMITERS, is_number, is_text, open_text_table
+from tsne_backends.files.text_tables import DELIMITERS, is_number, is_text, open_text_table
 
 #: What the libraries raise for a file that is cut short, or is not of its format at all.
 SIGNS_OF_DAMAGE = (

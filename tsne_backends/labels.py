@@ -1,7 +1,7 @@
 """Labels of samples: classes or quantities, from Python objects or from a column of a file.
 
 What is done with labels, colours and strata, is no matter of this module; how a column of each
-format is read is in ``label_readers``.
+format is read is in ``files.columns``.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def class_codes(column: LabelColumn) -> tuple[NDArray[np.int64], NDArray[Any]]:
 
 def check_label_spec(spec: str, source: Path) -> None:
     """Refuse what `read_label_column` would refuse of the spec, before the data are read."""
-    from tsne_backends.label_readers import find_column
+    from tsne_backends.files.columns import find_column
 
     find_column(spec, source)
 
@@ -143,7 +143,7 @@ def with_files(specs: Sequence[str], source: Path) -> list[str]:
     list of str
         A column alone is of the first table that another spec names, if there is one.
     """
-    from tsne_backends.label_readers import TABLES, split_spec
+    from tsne_backends.files.columns import TABLES, split_spec
 
     files = [split_spec(spec)[0] for spec in specs]
     tables = [file for file in files if file is not None and file.suffix.lower() in TABLES]
@@ -190,7 +190,7 @@ def read_label_column(
     FileNotFoundError, ImportError
         There is no such file, or no library for its format.
     """
-    from tsne_backends.label_readers import find_column, order_of, read_column
+    from tsne_backends.files.columns import find_column, order_of, read_column
 
     path, column = find_column(spec, source)
     read = read_column(path, column)

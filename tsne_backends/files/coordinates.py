@@ -1,6 +1,6 @@
 """Reads finished maps from files: only the coordinates, where a table holds labels beside them.
 
-Data matrices are read by ``files``; labels by ``label_columns``.
+Data matrices are read in ``reading``; labels in ``columns``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.files import read_table, require_format
-from tsne_backends.h5ad import OBSM_KEY
-from tsne_backends.readers import SIGNS_OF_DAMAGE, Table, parquet_index, unreadable
-from tsne_backends.text_tables import DELIMITERS, is_text
+from tsne_backends.files.h5ad import OBSM_KEY
+from tsne_backends.files.readers import SIGNS_OF_DAMAGE, Table, parquet_index, unreadable
+from tsne_backends.files.reading import read_table, require_format
+from tsne_backends.files.text_tables import DELIMITERS, is_text
 
 #: How `tsne_backends.files.write_embedding` names the columns of a map, and the array in an .npz.
 _COLUMN, _ARRAY = re.compile(r"tsne\d+"), "embedding"

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tsne_backends.errors import FileFormatError
-from tsne_backends.label_columns import as_labels, class_codes, read_label_column
+from tsne_backends.labels import as_labels, class_codes, read_label_column
 
 NAMES = ("c1", "c2", "c3", "c4")
 

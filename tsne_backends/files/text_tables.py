@@ -1,6 +1,6 @@
 """Reads .csv and .tsv files as rows of cells, and finds out what the first row and column are.
 
-What the cells mean is for ``readers`` (a data matrix) and ``label_readers`` (one column) to say.
+What the cells mean is for ``readers`` (a data matrix) and ``columns`` (one of labels) to say.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Options that several commands of ``serverless-tsne`` share: the estimator's parameters.
 
-The commands themselves are in ``cli`` and ``cli_plan``.
+The commands that take them are `embed` and `plan`.
 """
 
 from __future__ import annotations

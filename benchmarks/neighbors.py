@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, harness
-from tsne_backends import neighbors
 from tsne_backends.machine import usable_cores
+from tsne_backends.searches import find_neighbors, true_neighbors
 
 K = 90
 SAMPLE = 500
@@ -42,14 +42,14 @@ def main() -> None:
 def _measure(name: str, n: int) -> list[dict[str, Any]]:
     X = data.load(name, n)
     sample = np.random.RandomState(1).choice(n, SAMPLE, replace=False)
-    truth = neighbors._brute_queries(X, sample, K)
+    truth = true_neighbors(X, sample, K)
     # A tree in many dimensions takes minutes; one example of that is enough.
     searches = ["brute", "hnsw", "hnsw repeatable"]
     searches += ["tree"] if X.shape[1] <= 10 or (X.shape[1] == 20 and n <= 20_000) else []
     rows = []
     for search in searches:
         start = time.perf_counter()
-        indices, _, words = neighbors._find(
+        indices, _, words = find_neighbors(
             X,
             K,
             "euclidean",

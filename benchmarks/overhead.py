@@ -39,9 +39,10 @@ def main() -> None:
 def _estimator(n: int, repeats: int) -> list[dict[str, Any]]:
     """Alternate the bare engine and the estimator; also what the estimator itself accounts for."""
     from tsne_backends import ServerlessTSNE
+    from tsne_backends.outline import outline
     from tsne_backends.registry import load_backend
     from tsne_backends.run import Run
-    from tsne_backends.validation import describe, outline
+    from tsne_backends.validation import describe
 
     X = data.load("mixture10", n)
     estimator = ServerlessTSNE(backend="opentsne", random_state=0, max_iter=500)

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics import pairwise_distances
 
-from tsne_backends import neighbors
+from tsne_backends import neighbors, searches
 from tsne_backends.neighbors import choose_search, neighbors_graph, neighbors_of_new
 from tsne_backends.problem import Problem
 
@@ -69,7 +69,7 @@ def test_choice_by_size():
 
 
 def test_low_recall_falls_back_to_exact(monkeypatch, caplog):
-    monkeypatch.setattr(neighbors, "MIN_RECALL", 1.1)
+    monkeypatch.setattr(searches, "MIN_RECALL", 1.1)
     with caplog.at_level(logging.WARNING):
         graph = neighbors_graph(describe(CLUSTERS), CLUSTERS, "approximate")
     assert "exact" in graph.search

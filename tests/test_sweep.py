@@ -97,9 +97,9 @@ def test_memory_serves_the_next_sweep_and_the_next_fit(digits, tmp_path, searche
 def test_other_engines_share_too(backend, digits, monkeypatch):
     from tsne_backends import neighbors
 
-    made, find = [], neighbors._find
+    made, find = [], neighbors.find_neighbors
     monkeypatch.setattr(
-        neighbors, "_find", lambda X, k, *a, **b: made.append(k) or find(X, k, *a, **b)
+        neighbors, "find_neighbors", lambda X, k, *a, **b: made.append(k) or find(X, k, *a, **b)
     )
     result = sweep(digits, {"perplexity": [5, 20]}, backend=backend, max_iter=250, random_state=0)
     assert made == [60]

@@ -33,6 +33,7 @@ from tsne_backends.dispatch import check_finite, run_first_that_starts
 from tsne_backends.display import choose_display
 from tsne_backends.gpu.arrays import has_cupy, in_kind, is_on_gpu, on_host
 from tsne_backends.machine import thread_count
+from tsne_backends.outline import given_outline, outline
 from tsne_backends.plan import Plan
 from tsne_backends.plan_view import fitted_html
 from tsne_backends.run import Run
@@ -44,8 +45,6 @@ from tsne_backends.validation import (
     check_outline,
     check_training_data,
     describe,
-    given_outline,
-    outline,
     safe_scale,
 )
 

@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.machine import import_with_passive_threads
-from tsne_backends.neighbors import is_plain, neighbors_of_new, unit_rows
+from tsne_backends.neighbors import is_plain, neighbors_of_new
 from tsne_backends.problem import Problem
+from tsne_backends.searches import unit_rows
 
 # openTSNE's defaults for `TSNEEmbedding.transform`, which it chose so that points settle without
 # shooting off: a low perplexity, few iterations, small steps, clipped gradients.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from tsne_backends.gpu.arrays import (
 )
 from tsne_backends.initialization import INITIAL_STD
 from tsne_backends.machine import thread_count
+from tsne_backends.outline import Outline
 from tsne_backends.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -37,17 +37,6 @@ SAFE_MAGNITUDES = (1e-15, 1e15)
 #: Initial positions with a larger standard deviation are a finished map: a start is a
 #: ten-thousandth of it, and early exaggeration ends at a few tenths.
 WIDEST_START = 1.0
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What a plan needs to know of X: its shape, its type after validation, its bytes."""
-
-    n_samples: int
-    n_features: int
-    dtype: str
-    n_bytes: int
-    is_sparse: bool = False
 
 
 def check_training_data(estimator: Any, X: Any) -> Any:
@@ -195,54 +184,6 @@ def safe_scale(X: Any, metric: Any) -> float:
     peak = max(float(X.max()), -float(X.min()))
     smallest, largest = SAFE_MAGNITUDES
     return 1.0 if peak == 0 or smallest <= peak <= largest else peak
-
-
-def outline(X: Any) -> Outline:
-    """Return the shape and kind of data without looking at its values.
-
-    Raises
-    ------
-    ValueError
-        X has no two dimensions.
-    """
-    if hasattr(X, "tocsr"):
-        stored = X.nnz * (_floating(X.dtype).itemsize + 4) + 4 * (X.shape[0] + 1)
-        n, d = X.shape
-        return Outline(n, d, _floating(X.dtype).name, stored, is_sparse=True)
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
-    if len(X.shape) != 2:
-        raise ValueError(
-            f"A plan needs data of two dimensions, rows by features; X has shape {X.shape}."
-        )
-    types = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", []))
-    kind = np.result_type(*map(_floating, types)) if types else np.dtype(np.float64)
-    return given_outline(X.shape, kind.name)
-
-
-def given_outline(shape: tuple[int, int], dtype: str = "float32") -> Outline:
-    """Return the outline of dense data of which only shape and type are known.
-
-    Raises
-    ------
-    ValueError
-        The shape is not two positive integers, or the type is another.
-    """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f'dtype must be "float32" or "float64"; it was {dtype!r}.')
-    sides: list[object] = list(shape)
-    whole = len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides)
-    if not whole or min(shape) < 1:
-        raise ValueError(
-            f"shape must be (n_samples, n_features), two positive integers; it was {shape!r}."
-        )
-    n, d = (int(side) for side in shape)
-    return Outline(n, d, dtype, n * d * np.dtype(dtype).itemsize)
-
-
-def _floating(dtype: Any) -> np.dtype[Any]:
-    """Return the type that validation turns a type into: float64 stays, all else is float32."""
-    return np.dtype(np.float64 if str(dtype).lower() == "float64" else np.float32)
 
 
 def check_outline(estimator: Any, data: Outline) -> None:

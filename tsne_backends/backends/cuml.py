@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from tsne_backends import transfer
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.gpu.arrays import device_of, on_host
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
 from tsne_backends.gpu.refusals import (
@@ -85,12 +86,7 @@ class CumlBackend(Backend):
                 lambda value: value == "all" or (type(value) is int and value >= 0),
                 '"all", or a number of iterations from 0',
             ),
-            "neighbors": Option(
-                "auto",
-                "which neighbour search to use",
-                lambda value: value in ("auto", "exact", "approximate"),
-                '"auto", "exact" or "approximate"',
-            ),
+            "neighbors": NEIGHBORS,
         }
     )
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from tsne_backends import cost, cost_native
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import Machine
-from tsne_backends.neighbors import is_plain, neighbors_graph, searches_for, unit_rows
+from tsne_backends.neighbors import is_plain, neighbors_graph, searches_for
 from tsne_backends.problem import Phase, Problem
 from tsne_backends.run import Run
+from tsne_backends.searches import unit_rows
 from tsne_backends.stopping import ProgressCheck
 
 
@@ -83,12 +85,7 @@ class NativeBackend(Backend):
     )
     options: ClassVar[Mapping[str, Option]] = MappingProxyType(
         {
-            "neighbors": Option(
-                "auto",
-                "which neighbour search to use",
-                lambda value: value in ("auto", "exact", "approximate"),
-                '"auto", "exact" or "approximate"',
-            ),
+            "neighbors": NEIGHBORS,
         }
     )
 

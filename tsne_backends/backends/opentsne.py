@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tsne_backends import cost
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import Machine, import_with_passive_threads
 from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, searches_for
@@ -81,12 +82,7 @@ class OpenTSNEBackend(Backend):
     )
     options: ClassVar[Mapping[str, Option]] = MappingProxyType(
         {
-            "neighbors": Option(
-                "auto",
-                "which neighbour search to use",
-                lambda value: value in ("auto", "exact", "approximate"),
-                '"auto", "exact" or "approximate"',
-            ),
+            "neighbors": NEIGHBORS,
             "grid_interval": Option(
                 1.0,
                 "side of an FFT grid cell in units of the map; smaller is finer and slower",

@@ -19,8 +19,8 @@ from tsne_backends.errors import EmbeddingError
 from tsne_backends.gpu.arrays import dense_on_gpu, on_host
 from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
 from tsne_backends.machine import thread_count
-from tsne_backends.neighbors import RECALL_SAMPLE
 from tsne_backends.problem import Problem
+from tsne_backends.searches import RECALL_SAMPLE
 from tsne_backends.transfer import GPU_EUCLIDEAN_METRICS, quicker_gpu_search
 
 #: Metrics that scikit-learn and cuML both know, by the same name and with the same meaning; sparse

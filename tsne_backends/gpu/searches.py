@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tsne_backends.gpu.arrays import dense_on_gpu, on_host
-from tsne_backends.neighbors import MIN_RECALL
+from tsne_backends.searches import MIN_RECALL
 
 logger = logging.getLogger(__name__)
 

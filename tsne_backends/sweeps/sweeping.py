@@ -21,6 +21,7 @@ from tsne_backends.display import choose_display
 from tsne_backends.errors import did_you_mean
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.gpu.arrays import on_host
+from tsne_backends.outline import outline
 from tsne_backends.quality import SampledNeighbors, sampled_neighbors
 from tsne_backends.run import Run
 from tsne_backends.settings import read_settings
@@ -32,7 +33,6 @@ from tsne_backends.validation import (
     check_outline,
     check_training_data,
     describe,
-    outline,
     safe_scale,
 )
 

@@ -1,0 +1,67 @@
+"""`Outline`: what a plan needs to know of data, found without looking at a value of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a plan needs to know of X: its shape, its type after validation, its bytes."""
+
+    n_samples: int
+    n_features: int
+    dtype: str
+    n_bytes: int
+    is_sparse: bool = False
+
+
+def outline(X: Any) -> Outline:
+    """Return the shape and kind of data without looking at its values.
+
+    Raises
+    ------
+    ValueError
+        X has no two dimensions.
+    """
+    if hasattr(X, "tocsr"):
+        stored = X.nnz * (_floating(X.dtype).itemsize + 4) + 4 * (X.shape[0] + 1)
+        n, d = X.shape
+        return Outline(n, d, _floating(X.dtype).name, stored, is_sparse=True)
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"A plan needs data of two dimensions, rows by features; X has shape {X.shape}."
+        )
+    types = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", []))
+    kind = np.result_type(*map(_floating, types)) if types else np.dtype(np.float64)
+    return given_outline(X.shape, kind.name)
+
+
+def given_outline(shape: tuple[int, int], dtype: str = "float32") -> Outline:
+    """Return the outline of dense data of which only shape and type are known.
+
+    Raises
+    ------
+    ValueError
+        The shape is not two positive integers, or the type is another.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f'dtype must be "float32" or "float64"; it was {dtype!r}.')
+    sides: list[object] = list(shape)
+    whole = len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides)
+    if not whole or min(shape) < 1:
+        raise ValueError(
+            f"shape must be (n_samples, n_features), two positive integers; it was {shape!r}."
+        )
+    n, d = (int(side) for side in shape)
+    return Outline(n, d, dtype, n * d * np.dtype(dtype).itemsize)
+
+
+def _floating(dtype: Any) -> np.dtype[Any]:
+    """Return the type that validation turns a type into: float64 stays, all else is float32."""
+    return np.dtype(np.float64 if str(dtype).lower() == "float64" else np.float32)

@@ -32,7 +32,36 @@ def find_neighbors(
     repeatable: bool,
     n_threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-    """Search, and put the result in one form."""
+    """Find the k nearest other rows of every row.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data, or distances where they are given.
+    k : int
+        Neighbours per row.
+    metric : str or callable
+    metric_params : mapping
+        Further arguments of the metric.
+    search : {"tree", "brute", "hnsw", "precomputed", "sklearn"}
+        As `tsne_backends.neighbors.searches_for` names them.
+    repeatable : bool
+        Whether the result must not depend on how threads happened to run.
+    n_threads : int
+
+    Returns
+    -------
+    indices : ndarray of shape (n_samples, k), int64
+        Nearest first.
+    distances : ndarray of shape (n_samples, k), float64
+    words : str
+        Which search found them.
+
+    Raises
+    ------
+    ValueError
+        A sparse matrix of distances holds fewer than k of a row.
+    """
     if search == "precomputed":
         indices, distances = _nearest_fitted_precomputed(X, k)
         words = "given distances"
@@ -56,6 +85,7 @@ def find_neighbors(
 
 
 def sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_jobs: int) -> Any:
+    """Return scikit-learn's search in any metric, to be fitted to rows."""
     from sklearn.neighbors import NearestNeighbors
 
     return NearestNeighbors(
@@ -143,6 +173,7 @@ def _hnsw(X: NDArray[Any], k: int, build_threads: int, n_threads: int) -> tuple[
 
 
 def true_neighbors(X: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the k nearest other rows, by Euclidean distance, of some rows; shape (n_rows, k)."""
     from sklearn.neighbors import NearestNeighbors
 
     searcher = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(X)

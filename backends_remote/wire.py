@@ -217,6 +217,7 @@ def _parse(text: bytes) -> tuple[dict[str, Any], tuple[int, ...], str]:
     try:
         body = json.loads(text, parse_constant=_refuse_constant)
         header, lengths, digest = body["header"], body["lengths"], body["sha256"]
+        as_sent = _json(body)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedFrameError(
             f"The frame's header cannot be read ({type(error).__name__})."
@@ -230,6 +231,9 @@ def _parse(text: bytes) -> tuple[dict[str, Any], tuple[int, ...], str]:
         raise DamagedFrameError(
             f"The frame declares {len(lengths)} blocks; {MAX_BLOCKS} are the most."
         )
+    # The digest is one of what the header means: "1e-7" that became "1E-7" would pass.
+    if as_sent != text:
+        raise DamagedFrameError("The frame's header is not as it was written; send it again.")
     return header, tuple(lengths), digest
 
 

@@ -38,7 +38,7 @@ def searches(monkeypatch):
         monkeypatch.setattr(module, name, counted)
 
     watched(native_backend, "_own_search")
-    watched(neighbors, "_find")
+    watched(neighbors, "find_neighbors")
     return made
 
 

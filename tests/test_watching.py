@@ -73,12 +73,12 @@ def test_scikit_learn_callback_protocol(digits):
 
 def test_memory_spares_the_second_search(tmp_path, digits, monkeypatch):
     first = ServerlessTSNE(**QUICK, backend="opentsne", memory=tmp_path).fit(digits)
-    from tsne_backends import neighbors
+    from tsne_backends import searches
 
     def not_again(*args, **kwargs):
         raise AssertionError("searched again")
 
-    monkeypatch.setattr(neighbors, "_brute", not_again)
+    monkeypatch.setattr(searches, "_brute", not_again)
     memory = joblib.Memory(str(tmp_path), verbose=0)
     second = ServerlessTSNE(**QUICK, backend="opentsne", memory=memory, n_jobs=1)
     again = second.set_params(learning_rate=70, early_exaggeration=6).fit(digits)

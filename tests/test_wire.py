@@ -72,6 +72,13 @@ def test_a_flipped_bit_is_found(at, bit):
         wire.unpack(frame, "data")
 
 
+def test_a_flipped_bit_that_means_the_same_is_found():
+    frame = wire.pack("data", {"rate": 1e-7})
+    assert b"1e-07" in frame
+    with pytest.raises(DamagedFrameError, match="not as it was written"):
+        wire.unpack(frame.replace(b"1e-07", b"1E-07"), "data")
+
+
 @settings(max_examples=300, deadline=None)
 @given(noise=st.binary(max_size=300), has_prefix=st.booleans())
 def test_noise_is_refused(noise, has_prefix):

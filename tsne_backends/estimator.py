@@ -142,7 +142,7 @@ class ServerlessTSNE(
         holds the rate of every phase.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where X had names that are all strings.
     backend_ : str
         The engine that made the map.

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench test-oldest test-scanpy clean
+.PHONY: demo test lint docs bench test-oldest test-scanpy clean
 
 $(VENV)/.plot: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,16 @@ test-scanpy:
 	$(VENV)-scanpy/bin/python -m pip install --quiet -e ".[test-scanpy]"
 	$(VENV)-scanpy/bin/python -m pytest tests/test_anndata.py
 
+$(VENV)/.docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
+
+# Into docs/_build/html; the scripts of the gallery are run. A warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
 	$(BIN)/python -m benchmarks.engine --quick
@@ -48,4 +58,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.transfer --quick
 
 clean:
-	rm -rf .venv .venv-oldest .venv-scanpy build dist demo.npy demo.png
+	rm -rf .venv .venv-oldest .venv-scanpy build dist demo.npy demo.png docs/_build docs/api docs/gallery

@@ -33,12 +33,14 @@ html_theme = "pydata_sphinx_theme"
 html_title = "serverless-tsne"
 html_theme_options = {
     "navbar_align": "left",
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
 html_show_sourcelink = False
+html_sidebars = {"**": ["globaltoc.html"], "index": []}
 
 # Markdown: headings are link targets, as on forges; the notebook is shown as it was saved.
 myst_heading_anchors = 3
@@ -88,7 +90,9 @@ def tabs(app, name, source):
     head, rest = source[0].split(begin)
     tables, tail = rest.split(end)
     items = re.sub(
-        r"\*\*(\d+ cores)\*\*\n\n((?:\|.*\n)+)", r"::: {tab-item} \1\n\2:::\n", tables.strip() + "\n"
+        r"\*\*(\d+ cores)\*\*\n\n((?:\|.*\n)+)",
+        r"::: {tab-item} \1\n\2:::\n",
+        tables.strip() + "\n",
     )
     source[0] = f"{head}:::: {{tab-set}}\n{items}::::\n{tail}"
 

@@ -1,7 +1,9 @@
 """Every Python example in README and docs runs; the backend in the docs keeps the contract."""
 
 import doctest
+import inspect
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,6 +12,12 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LINKING = [
+    *PAGES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+]
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -52,7 +60,61 @@ def test_the_backend_of_the_docs_keeps_the_contract(tmp_path):
     assert re.search(r"\b1[0-9] passed", done.stdout)
 
 
-def test_links_between_pages_exist():
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Files exist, and headings where a link names one; links to the network are not tried."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in headings(file), f"{page.name} links to {target}"
+
+
+def prose(page: pathlib.Path) -> str:
+    """Return a page without its code, where brackets mean other things."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    return re.sub(r"`[^`\n]+`", "code", text)
+
+
+def headings(page: pathlib.Path) -> set[str]:
+    """Return the targets a forge gives to the headings of a page."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([\w-]+\.(?:md|ipynb))$", index, re.MULTILINE))
+    pages = {page.name for page in (ROOT / "docs").iterdir() if page.suffix in (".md", ".ipynb")}
+    assert listed == pages - {"index.md"}
+
+
+def test_tables_from_the_code_are_up_to_date():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import make_tables
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    for name, table, content in make_tables.tables():
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert make_tables.with_table(page, table, content) == page, "run docs/make_tables.py"
+
+
+def test_the_reference_names_everything_public():
+    """Each name can be imported, and none that the package exports is forgotten."""
+    import tsne_backends
+    from tsne_backends import errors, plot
+
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   ([\w.]+)$", page, re.MULTILINE)
+    for name in listed:
+        assert pkgutil.resolve_name(f"tsne_backends.{name}").__doc__, name
+    ends = {name.rpartition(".")[2] for name in listed}
+    theirs = [name for name, value in vars(errors).items() if inspect.isclass(value)]
+    functions = [name for name in plot.__all__ if not name.isupper() and name != "check_picture"]
+    assert not {*tsne_backends.__all__, *theirs, *functions} - {*ends, "Iterable"}

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench test-oldest test-scanpy clean
+.PHONY: demo test lint docs bench dist smoke smoke-oldest test-oldest test-scanpy clean
 
 $(VENV)/.plot: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +49,27 @@ $(VENV)/.docs: pyproject.toml
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# Wheel and sdist, built twice: the same commit gives the same bytes.
+dist:
+	test -x $(VENV)-dist/bin/python || $(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip install --quiet --upgrade pip build
+	rm -rf dist build/again
+	$(VENV)-dist/bin/python -m build --outdir dist . > /dev/null
+	$(VENV)-dist/bin/python -m build --outdir build/again . > /dev/null
+	for file in dist/*; do cmp $$file build/again/$${file##*/} || exit 1; done
+	ls -l dist
+
+# The built wheel in an environment of its own, away from the sources; and on the oldest dependencies.
+smoke: dist
+	rm -rf $(VENV)-smoke build/smoke
+	$(PYTHON) -m venv $(VENV)-smoke
+	$(VENV)-smoke/bin/python -m pip install --quiet $$(echo dist/*.whl)"[plot]"
+	mkdir -p build/smoke
+	cd build/smoke && ../../$(VENV)-smoke/bin/python ../../tests/smoke.py
+
+smoke-oldest:
+	$(MAKE) smoke VENV=$(VENV)-oldest PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt
+
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu --quick
 	$(BIN)/python -m benchmarks.engine --quick
@@ -58,4 +79,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.transfer --quick
 
 clean:
-	rm -rf .venv .venv-oldest .venv-scanpy build dist demo.npy demo.png docs/_build docs/api docs/gallery
+	rm -rf .venv .venv-* build dist demo.npy demo.png docs/_build docs/api docs/gallery

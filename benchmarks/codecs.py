@@ -10,7 +10,6 @@ loss, in both.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -24,6 +23,7 @@ from backends_remote.codec import choose_encoding, decode, encode_blocks
 from backends_remote.distances import group_distances, unit_rows
 from backends_remote.loss import NeighborSample, sample_rows
 from benchmarks import data, harness
+from benchmarks.tables import Results, markdown
 
 #: Neighbours per row: 3 × scikit-learn's default perplexity.
 NEIGHBORS = 90
@@ -165,30 +165,31 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    parser.add_argument("--data", nargs="*", choices=sorted(DATA), default=list(DATA))
-    arguments = parser.parse_args()
-    n = QUICK_ROWS if arguments.quick else ROWS
-    target = harness.RESULTS / ("codecs-quick.csv" if arguments.quick else "codecs.csv")
-    harness.RESULTS.mkdir(exist_ok=True)
+    """Encode and decode every data set by every codec."""
+    parser = harness.parser(__doc__, sizes=[ROWS], data=list(DATA))
+    options = harness.parsed(parser, sizes=[QUICK_ROWS])
+    results = harness.results_of("codecs", options)
     # Imports and threads are not what is compared: a first, tiny run pays for them.
     NeighborSample(data.load("patches48", 2_000), NEIGHBORS, "euclidean")
-    rows: list[dict[str, Any]] = []
-    for name in arguments.data:
-        metric, make = DATA[name]
-        X = make(n)
-        queries = sample_rows(len(X), QUERIES, seed=99)
-        radii = true_radii(X, queries, metric)
-        for codec in CODECS:
-            rows.append(measure(name, X, codec, radii))
-            print(rows[-1], flush=True)
-            harness.write_rows(target, rows)
-        del X
-    table = harness.markdown(rows)
-    target.with_suffix(".md").write_text(table, encoding="utf-8")
-    harness.write_machine(target.with_suffix(".json"))
-    print(table)
+    for name in options.data:
+        for n in options.sizes:
+            if todo := [codec for codec in CODECS if not _is_known(results, name, n, codec)]:
+                _measure_all(name, n, todo, results)
+    results.finish(markdown(results.rows))
+
+
+def _is_known(results: Results, name: str, n: int, codec: str | None) -> bool:
+    kept = [one["codec"] for one in results.rows if (one["data"], one["rows"]) == (name, n)]
+    return codec in kept if codec else any(one.startswith("chosen") for one in kept)
+
+
+def _measure_all(name: str, n: int, codecs: list[str | None], results: Results) -> None:
+    metric, make = DATA[name]
+    X = make(n)
+    queries = sample_rows(len(X), QUERIES, seed=99)
+    radii = true_radii(X, queries, metric)
+    for codec in codecs:
+        results.add(measure(name, X, codec, radii))
 
 
 if __name__ == "__main__":

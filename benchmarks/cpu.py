@@ -5,31 +5,22 @@ Run ``python -m benchmarks.cpu``; ``--quick`` ends in about a minute.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
-from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
-
-PERPLEXITY = 30.0
-#: Beyond this the exact normalisation takes minutes; 10,000 sampled rows err by less than 0.1 %.
-EXACT_Z_MAX = 20_000
-Z_SAMPLE = 10_000
-
-
-def _perplexity(X: NDArray[Any]) -> float:
-    return min(PERPLEXITY, len(X) / 4)
+from benchmarks import harness
+from benchmarks.judging import judged_data, perplexity, quality
+from benchmarks.tables import markdown, medians
 
 
 def _ours(X: NDArray[Any], max_iter: int) -> tuple[NDArray[Any], dict[str, Any]]:
     from tsne_backends import ServerlessTSNE
 
     tsne = ServerlessTSNE(
-        backend="opentsne", max_iter=max_iter, random_state=0, perplexity=_perplexity(X)
+        backend="opentsne", max_iter=max_iter, random_state=0, perplexity=perplexity(len(X))
     ).fit(X)
     phases = {f"{name}_s": round(value, 2) for name, value in tsne.timings_.items()}
     return tsne.embedding_, {"iterations": tsne.n_iter_, **phases}
@@ -39,14 +30,14 @@ def _opentsne(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
     import joblib
     import openTSNE
 
-    tsne = openTSNE.TSNE(random_state=0, n_jobs=joblib.cpu_count(), perplexity=_perplexity(X))
+    tsne = openTSNE.TSNE(random_state=0, n_jobs=joblib.cpu_count(), perplexity=perplexity(len(X)))
     return np.asarray(tsne.fit(X)), {"iterations": 750}
 
 
 def _sklearn(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
     from sklearn.manifold import TSNE
 
-    tsne = TSNE(random_state=0, n_jobs=-1, max_iter=750, perplexity=_perplexity(X))
+    tsne = TSNE(random_state=0, n_jobs=-1, max_iter=750, perplexity=perplexity(len(X)))
     return tsne.fit_transform(X), {"iterations": 750}
 
 
@@ -61,64 +52,31 @@ ENGINES = {
 
 def main() -> None:
     """Run every engine on every data set and size, and write table and plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2_000, 10_000, 50_000])
-    parser.add_argument(
-        "--data", nargs="+", default=["digits", "mixture10", "patches48", "patches768"]
-    )
+    names = ("digits", "mixture10", "patches48", "patches768")
+    parser = harness.parser(__doc__, sizes=[2_000, 10_000, 50_000], data=names, repeats=3)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sklearn-max", type=int, default=10_000, help="rows")
-    parser.add_argument("--append", action="store_true", help="keep the rows that are there")
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sizes, options.data, options.repeats = [1_000], ["digits", "mixture10"], 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    harness.write_machine(options.out / "cpu.json")
-    rows = _existing(options.out / "cpu.csv") if options.append else []
+    options = harness.parsed(parser, sizes=[1_000], data=["digits", "mixture10"], repeats=1)
+    results = harness.results_of("cpu", options)
     for name in options.data:
-        sizes = [1_797] if name == "digits" and not options.quick else options.sizes
-        for n in sizes:
-            rows += _measure(name, n, options, rows)
-    summary = _summary(rows)
-    (options.out / "cpu.md").write_text(harness.markdown(summary), encoding="utf-8")
-    _plot(summary, options.out / "cpu.png")
-    print(harness.markdown(summary))
+        for n in [1_797] if name == "digits" else options.sizes:
+            takes_it = n <= options.sklearn_max
+            engines = [one for one in options.engines if takes_it or one != "scikit-learn"]
+            jobs = harness.jobs_of(engines, name, n, options.repeats)
+            harness.measure("benchmarks.cpu", results, jobs, _judged)
+    summary = _summary(results.rows)
+    results.finish(markdown(summary))
+    _plot(summary, results.path.with_suffix(".png"))
 
 
-def _existing(path: Path) -> list[dict[str, Any]]:
-    return [dict(row, n=int(row["n"])) for row in harness.read_rows(path)]
-
-
-def _measure(
-    name: str, n: int, options: argparse.Namespace, before: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    X = data.load(name, n)
-    k = int(3 * PERPLEXITY)
-    graph = exact_graph(X, k)
-    engines = [
-        engine for engine in options.engines if engine != "scikit-learn" or n <= options.sklearn_max
-    ]
-    rows: list[dict[str, Any]] = []
-    for repeat, engine in harness.alternate(engines, options.repeats):
-        job = {"engine": engine, "data": name, "n": n}
-        facts, Y = harness.run_in_process("benchmarks.cpu", job)
-        sample = None if n <= EXACT_Z_MAX else Z_SAMPLE
-        quality = {
-            "kl": round(kl_divergence(X, Y, PERPLEXITY, graph=graph, sample=sample), 4),
-            "preservation": round(neighbor_preservation(X, Y, graph=graph), 4),
-        }
-        rows.append({**job, "d": X.shape[1], "repeat": repeat, **facts, **quality})
-        print(rows[-1], flush=True)
-        harness.write_rows(options.out / "cpu.csv", before + rows)
-    return rows
+def _judged(job: dict[str, Any], Y: NDArray[Any]) -> dict[str, Any]:
+    X, _ = judged_data(job["data"], job["n"], 0)
+    return {"d": X.shape[1], **quality(job["data"], job["n"], Y)}
 
 
 def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     values = ["seconds", "peak_mb", "kl", "preservation"]
-    table = harness.medians(rows, ["data", "n", "engine"], values)
+    table = medians(rows, ["data", "n", "engine"], values)
     base = {(r["data"], r["n"]): r["seconds"] for r in table if r["engine"] == "openTSNE"}
     for row in table:
         reference = base.get((row["data"], row["n"]))

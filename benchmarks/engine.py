@@ -7,24 +7,20 @@ installed are left out: ``pip install scikit-learn-intelex manifolds-rs`` adds t
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import statistics
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
-from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
+from benchmarks import harness
+from benchmarks.judging import judged_data, perplexity, quality
+from benchmarks.tables import markdown
 
-PERPLEXITY = 30.0
 #: Seeds up to this many rows; beyond, one.
 SEEDS, SEEDS_MAX_ROWS = 5, 50_000
-#: Beyond this the exact normalisation takes minutes; 10,000 sampled rows err by about 0.1 %.
-EXACT_Z_MAX, Z_SAMPLE = 20_000, 10_000
 #: Beyond this exact neighbours would take longer than everything else; seconds, memory and the
 #: divergence the engine itself tells are what remains.
 JUDGED_MAX_ROWS = 200_000
@@ -58,7 +54,7 @@ def _native(X: NDArray[Any], seed: int, max_iter: int | str) -> tuple[NDArray[An
     from tsne_backends import ServerlessTSNE
 
     tsne = ServerlessTSNE(
-        backend="native", max_iter=max_iter, random_state=seed, perplexity=_perplexity(X)
+        backend="native", max_iter=max_iter, random_state=seed, perplexity=perplexity(len(X))
     ).fit(X)
     phases = {f"{name}_s": round(value, 2) for name, value in tsne.timings_.items()}
     told = {"iterations": tsne.n_iter_, "told_kl": round(tsne.kl_divergence_, 5)}
@@ -69,28 +65,30 @@ def _opentsne(X: NDArray[Any], seed: int) -> tuple[NDArray[Any], dict[str, Any]]
     import joblib
     import openTSNE
 
-    tsne = openTSNE.TSNE(random_state=seed, n_jobs=joblib.cpu_count(), perplexity=_perplexity(X))
+    tsne = openTSNE.TSNE(
+        random_state=seed, n_jobs=joblib.cpu_count(), perplexity=perplexity(len(X))
+    )
     return np.asarray(tsne.fit(X)), {"iterations": 750}
 
 
 def _sklearn(X: NDArray[Any], seed: int) -> tuple[NDArray[Any], dict[str, Any]]:
     from sklearn.manifold import TSNE
 
-    tsne = TSNE(random_state=seed, n_jobs=-1, perplexity=_perplexity(X))
+    tsne = TSNE(random_state=seed, n_jobs=-1, perplexity=perplexity(len(X)))
     return tsne.fit_transform(X), {"iterations": 1000}
 
 
 def _intelex(X: NDArray[Any], seed: int) -> tuple[NDArray[Any], dict[str, Any]]:
     from sklearnex.manifold import TSNE
 
-    tsne = TSNE(random_state=seed, n_jobs=-1, perplexity=_perplexity(X))
+    tsne = TSNE(random_state=seed, n_jobs=-1, perplexity=perplexity(len(X)))
     return tsne.fit_transform(X), {"iterations": 1000}
 
 
 def _manifolds(X: NDArray[Any], seed: int, approx: str) -> tuple[NDArray[Any], dict[str, Any]]:
     from manifolds_rs import TSNE
 
-    tsne = TSNE(perplexity=_perplexity(X), approx=approx, seed=seed)
+    tsne = TSNE(perplexity=perplexity(len(X)), approx=approx, seed=seed)
     return np.asarray(tsne.fit_transform(X)), {"iterations": 1000}
 
 
@@ -107,37 +105,24 @@ SEEDED = {
 }
 
 
-def _perplexity(X: NDArray[Any]) -> float:
-    return min(PERPLEXITY, len(X) / 4)
-
-
 def main() -> None:
     """Measure what is missing in the table, and summarise it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--data", nargs="+", default=list(DATA))
+    parser = harness.parser(__doc__, sizes=SIZES, data=DATA)
     parser.add_argument("--engines", nargs="+", default=list(SEEDED), choices=list(SEEDED))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--million", action="store_true", help="1,000,000 × 10 once, native only")
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sizes, options.data, options.seeds = [2_000], ["mixture10", "patches48"], 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / ("engine-quick.csv" if options.quick else "engine.csv")
-    harness.write_machine(path.with_suffix(".json"))
-    rows = harness.read_rows(path)
+    options = harness.parsed(parser, sizes=[2_000], data=["mixture10", "patches48"], seeds=1)
+    results = harness.results_of("engine", options)
+    jobs: list[dict[str, Any]] = []
     for name in options.data:
         for n in [1_797] if name == "digits" else options.sizes:
             engines = [one for one in options.engines if _takes(one, n)]
             seeds = options.seeds if n <= SEEDS_MAX_ROWS else 1
-            _measure(name, n, engines, seeds, rows, path)
+            jobs += harness.jobs_of(engines, name, n, seeds, "seed")
     if options.million:
-        _measure("mixture10", 1_000_000, ["native-auto", "native"], 1, rows, path)
-    tables = [harness.markdown(table) for table in (_summary(rows), _verdicts(rows)) if table]
-    path.with_suffix(".md").write_text("\n".join(tables), encoding="utf-8")
-    print(*tables, sep="\n")
+        jobs += harness.jobs_of(["native-auto", "native"], "mixture10", 1_000_000, 1, "seed")
+    harness.measure("benchmarks.engine", results, jobs, judged)
+    results.finish(markdown(_summary(results.rows)), markdown(_verdicts(results.rows)))
 
 
 def _takes(engine: str, n: int) -> bool:
@@ -147,41 +132,24 @@ def _takes(engine: str, n: int) -> bool:
     return installed and n <= MOST_ROWS.get(engine, n)
 
 
-def _measure(
-    name: str, n: int, engines: list[str], seeds: int, rows: list[dict[str, Any]], path: Path
-) -> None:
-    """Measure every engine on one data set, A B C A B C; ``rows`` and the table grow."""
-    known = {(row["data"], int(row["n"]), row["engine"], int(row["seed"])) for row in rows}
-    for seed, engine in harness.alternate(engines, seeds):
-        if (name, n, engine, seed) in known:
-            continue
-        job = {"engine": engine, "data": name, "n": n, "seed": seed}
-        facts, Y = harness.run_in_process("benchmarks.engine", job)
-        quality = _quality(name, n, seed, Y) if n <= JUDGED_MAX_ROWS else {}
-        rows.append({**job, **facts, **quality})
-        print(rows[-1], flush=True)
-        harness.write_rows(path, rows)
+def judged(job: dict[str, Any], Y: NDArray[Any]) -> dict[str, float]:
+    """Return the quality of a map, and how well it keeps the order of groups."""
+    name, n, seed = job["data"], job["n"], job["seed"]
+    if n > JUDGED_MAX_ROWS:
+        return {}
+    X, _ = judged_data(name, n, seed)
+    order = _centroid_spearman(X, Y, _groups(name, n, seed))
+    return {**quality(name, n, Y, seed), "spearman": round(order, 4)}
 
 
 @cache
-def _judge(name: str, n: int, seed: int) -> tuple[Any, Any, Any]:
-    """Return data, exact neighbours and groups of rows; the last ones asked for are kept."""
+def _groups(name: str, n: int, seed: int) -> Any:
+    """Return a group for each row; only those asked for last are kept."""
     from sklearn.cluster import MiniBatchKMeans
 
-    _judge.cache_clear()
-    X = data.load(name, n, seed)
-    groups = MiniBatchKMeans(GROUPS, random_state=0, n_init=1).fit_predict(X)
-    return X, exact_graph(X, int(3 * PERPLEXITY)), groups
-
-
-def _quality(name: str, n: int, seed: int, Y: NDArray[Any]) -> dict[str, float]:
-    X, graph, groups = _judge(name, n, seed)
-    sample = None if n <= EXACT_Z_MAX else Z_SAMPLE
-    return {
-        "kl": round(kl_divergence(X, Y, _perplexity(X), graph=graph, sample=sample), 5),
-        "preservation": round(neighbor_preservation(X, Y, graph=graph), 4),
-        "spearman": round(_centroid_spearman(X, Y, groups), 4),
-    }
+    _groups.cache_clear()
+    X, _ = judged_data(name, n, seed)
+    return MiniBatchKMeans(GROUPS, random_state=0, n_init=1).fit_predict(X)
 
 
 def _centroid_spearman(X: NDArray[Any], Y: NDArray[Any], groups: NDArray[Any]) -> float:

@@ -18,13 +18,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
+from benchmarks import harness
+from benchmarks.judging import perplexity, quality
+from benchmarks.tables import Results, markdown, medians
 from tsne_backends.gpu.hardware import gpu_verdict, visible_gpus
-from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
 
 #: Rows up to which maps are judged with exact neighbours of all rows, which the processor finds.
 JUDGED_ROWS = 60_000
-Z_SAMPLE = 10_000
 #: Data sets by number of features.
 DATA = {10: "mixture10", 48: "patches48", 768: "patches768"}
 
@@ -33,10 +33,9 @@ def _fit(X: NDArray[Any], **changes: Any) -> tuple[NDArray[Any], dict[str, Any]]
     from tsne_backends import ServerlessTSNE
 
     peak = PeakMemory()
-    # Small data come from the harness, which warms an engine up.
-    perplexity = min(30.0, len(X) / 4)
+    given = {"random_state": 0, "perplexity": perplexity(len(X)), **changes}
     with peak:
-        tsne = ServerlessTSNE(**{"random_state": 0, "perplexity": perplexity, **changes}).fit(X)
+        tsne = ServerlessTSNE(**given).fit(X)
     phases = {f"{name}_s": round(seconds, 3) for name, seconds in tsne.timings_.items()}
     facts = {"search": tsne.details_.get("neighbours", ""), "gpu_peak_mb": peak.megabytes}
     return tsne.embedding_, {"iterations": tsne.n_iter_, **facts, **phases}
@@ -60,10 +59,7 @@ ENGINES = {
 
 def main() -> None:
     """Run every engine at every size, and write table and plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[50_000, 250_000, 500_000, 1_058_909]
-    )
+    parser = harness.parser(__doc__, sizes=[50_000, 250_000, 500_000, 1_058_909], repeats=3)
     parser.add_argument("--features", type=int, nargs="+", default=list(DATA), choices=list(DATA))
     parser.add_argument(
         "--wide-max", type=int, default=250_000, help="rows of more than 10 features"
@@ -71,60 +67,39 @@ def main() -> None:
     parser.add_argument("--cpu-max", type=int, default=50_000, help="rows openTSNE is run on")
     parser.add_argument("--brute-max", type=int, default=500_000, help="rows compared pair by pair")
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
+    options = harness.parsed(parser, sizes=[20_000], features=[10], repeats=1)
     verdict = gpu_verdict()
     if not verdict.ok:
         sys.exit(f"Nothing was measured. {verdict.reason}")
-    if options.quick:
-        options.sizes, options.features, options.repeats = [20_000], [10], 1
-    options.out.mkdir(parents=True, exist_ok=True)
     gpu = visible_gpus()[0][0]
     described = {"gpu": gpu.name, "driver": gpu.driver, "found": verdict.reason}
-    harness.write_machine(options.out / "gpu.json", described)
-    rows: list[dict[str, Any]] = []
+    results = harness.results_of("gpu", options)
     for d in options.features:
         for n in options.sizes:
             if d == 10 or n <= options.wide_max:
-                rows += _measure(n, d, options, rows)
-    summary = _summary(rows)
-    (options.out / "gpu.md").write_text(
-        f"{gpu.name}, driver {gpu.driver}\n\n{harness.markdown(summary)}", encoding="utf-8"
-    )
-    _plot(rows, gpu.name, options.out / "gpu.png")
-    print(harness.markdown(summary))
+                _measure(n, d, options, results)
+    title = f"{gpu.name}, driver {gpu.driver}\n"
+    results.finish(title, markdown(_summary(results.rows)), more=described)
+    _plot(results.rows, gpu.name, results.path.with_suffix(".png"))
 
 
-def _measure(
-    n: int, d: int, options: argparse.Namespace, before: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    name = DATA[d]
-    X = data.load(name, n)
-    graph = exact_graph(X, 90) if n <= JUDGED_ROWS else None
+def _measure(n: int, d: int, options: argparse.Namespace, results: Results) -> None:
     limits = {"openTSNE": options.cpu_max, "ours, brute force": options.brute_max}
     engines = [engine for engine in options.engines if n <= limits.get(engine, math.inf)]
-    rows: list[dict[str, Any]] = []
-    for repeat, engine in harness.alternate(engines, options.repeats):
-        job = {"engine": engine, "data": name, "n": n}
-        facts, Y = harness.run_in_process("benchmarks.gpu", job)
-        quality: dict[str, Any] = {"kl": "", "preservation": ""}
-        if graph is not None:
-            quality = {
-                "kl": round(kl_divergence(X, Y, graph=graph, sample=min(n, Z_SAMPLE)), 4),
-                "preservation": round(neighbor_preservation(X, Y, graph=graph), 4),
-            }
-        rows.append({**job, "d": X.shape[1], "repeat": repeat, **facts, **quality})
-        print(rows[-1], flush=True)
-        harness.write_rows(options.out / "gpu.csv", before + rows)
-    return rows
+    jobs = harness.jobs_of(engines, DATA[d], n, options.repeats)
+    harness.measure("benchmarks.gpu", results, jobs, lambda job, Y: _judged(job, d, Y))
+
+
+def _judged(job: dict[str, Any], d: int, Y: NDArray[Any]) -> dict[str, Any]:
+    if job["n"] > JUDGED_ROWS:
+        return {"d": d, "kl": "", "preservation": ""}
+    return {"d": d, **quality(job["data"], job["n"], Y)}
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return medians; with times per row, whose growth tells whether more rows cost more each."""
     values = ["seconds", "neighbours_s", "affinities_s", "optimisation_s", "gpu_peak_mb"]
-    table = harness.medians(rows, ["d", "n", "engine"], values)
+    table = medians(rows, ["d", "n", "engine"], values)
     judged = {(row["d"], row["n"], row["engine"]): row for row in rows}
     for row in table:
         row["µs per row"] = f"{1e6 * row['seconds'] / row['n']:.1f}"
@@ -137,7 +112,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _plot(rows: Sequence[dict[str, Any]], gpu: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    table = harness.medians([row for row in rows if row["d"] == 10], ["engine", "n"], ["seconds"])
+    table = medians([row for row in rows if row["d"] == 10], ["engine", "n"], ["seconds"])
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for engine in dict.fromkeys(row["engine"] for row in table):

@@ -8,10 +8,9 @@ Run ``python -m benchmarks.gpu_arithmetic``; ``--quick`` ends in about a minute.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
+from benchmarks import harness
+from benchmarks.judging import PERPLEXITY, judged_data, quality
+from benchmarks.tables import markdown
 from tsne_backends.gpu.cuml_tsne import cuml_rates
 from tsne_backends.initialization import initial_positions
 from tsne_backends.neighbors import NeighborsGraph
 from tsne_backends.problem import GRADIENT_FACTOR, Problem
-from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
 
-PERPLEXITY, EXACT_Z_MAX, Z_SAMPLE = 30.0, 20_000, 10_000
 #: openTSNE's grid as cuML has it, and as our openTSNE backend has it.
 FIXED_GRID = MappingProxyType({"min_num_intervals": 50, "ints_in_interval": 1e9})
 FINE_GRID = MappingProxyType({"min_num_intervals": 20, "ints_in_interval": 1.0})
@@ -55,46 +54,30 @@ OUR_KERNELS = "our kernels"
 
 def main() -> None:
     """Run every variant at every size, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000, 250_000])
+    parser = harness.parser(__doc__, sizes=[10_000, 50_000, 250_000], data=["mixture10"])
     parser.add_argument("--variants", nargs="+", default=[*VARIANTS, OUR_KERNELS])
-    parser.add_argument("--data", default="mixture10")
-    parser.add_argument("--append", action="store_true", help="keep the rows that are there")
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sizes = [2_000]
-    options.out.mkdir(parents=True, exist_ok=True)
-    harness.write_machine(options.out / "gpu_arithmetic.json")
-    path = options.out / "gpu_arithmetic.csv"
-    rows: list[dict[str, Any]] = harness.read_rows(path) if options.append else []
-    for n in options.sizes:
-        X = data.load(options.data, n)
-        problem = Problem(*X.shape, n_bytes=X.nbytes, n_threads=2)
-        graph = exact_graph(X, problem.n_neighbors)
-        start = initial_positions(problem, X)
-        for name in options.variants:
-            if name == OUR_KERNELS:
-                Y, own_kl = _by_our_kernels(problem, graph, start)
-            else:
-                Y, own_kl = _by_opentsne(VARIANTS[name], problem, graph, start)
-            sample = None if n <= EXACT_Z_MAX else Z_SAMPLE
-            row = {
-                "variant": name,
-                "data": options.data,
-                "n": n,
-                "kl": round(kl_divergence(X, Y, PERPLEXITY, graph=graph, sample=sample), 4),
-                "preservation": round(neighbor_preservation(X, Y, graph=graph), 4),
-                "width": round(float(np.ptp(Y)), 1),
-                "engine_kl": round(own_kl, 4),
-            }
-            rows.append(row)
-            print(row, flush=True)
-            harness.write_rows(path, rows)
-    table = harness.markdown(_against_reference(rows))
-    (options.out / "gpu_arithmetic.md").write_text(table, encoding="utf-8")
-    print(table)
+    options = harness.parsed(parser, sizes=[2_000])
+    results = harness.results_of("gpu_arithmetic", options)
+    for name in options.data:
+        for n in options.sizes:
+            jobs = [{"variant": one, "data": name, "n": n} for one in options.variants]
+            if todo := [job for job in jobs if not results.knows(job)]:
+                for row in _measure(name, n, todo):
+                    results.add(row)
+    results.finish(markdown(_against_reference(results.rows)))
+
+
+def _measure(name: str, n: int, jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    X, graph = judged_data(name, n, 0)
+    problem = Problem(*X.shape, n_bytes=X.nbytes, n_threads=2)
+    start = initial_positions(problem, X)
+    for job in jobs:
+        if job["variant"] == OUR_KERNELS:
+            Y, own_kl = _by_our_kernels(problem, graph, start)
+        else:
+            Y, own_kl = _by_opentsne(VARIANTS[job["variant"]], problem, graph, start)
+        widths = {"width": round(float(np.ptp(Y)), 1), "engine_kl": round(own_kl, 4)}
+        yield {**job, **quality(name, n, Y), **widths}
 
 
 def _by_opentsne(

@@ -1,28 +1,127 @@
-"""The one harness: a process per run, alternating order, quality measured outside the clock."""
+"""The one harness: a process per run, alternating order, quality measured outside the clock.
+
+A benchmark names its engines and says what it wants of them; its command line, the running, and
+going on after a stop are here. Tables are in ``tables``.
+"""
 
 from __future__ import annotations
 
-import csv
+import argparse
+import importlib
 import json
 import os
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data
+from benchmarks import data as data_sets
+from benchmarks.tables import RESULTS, Results
 
-RESULTS = Path(__file__).parent / "results"
+
+def parser(
+    description: str | None,
+    *,
+    sizes: Sequence[int] | None = None,
+    data: Sequence[str] | None = None,
+    repeats: int | None = None,
+) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark can be told, and what this one has besides.
+
+    Parameters
+    ----------
+    description : str
+        The benchmark's own.
+    sizes : sequence of int, optional
+        Default of ``--sizes``, in rows.
+    data : sequence of str, optional
+        Default of ``--data``.
+    repeats : int, optional
+        Default of ``--repeats``.
+    """
+    found = argparse.ArgumentParser(description=description)
+    if sizes is not None:
+        found.add_argument("--sizes", type=int, nargs="*", default=list(sizes), help="rows")
+    if data is not None:
+        found.add_argument("--data", nargs="+", default=list(data))
+    if repeats is not None:
+        found.add_argument("--repeats", type=int, default=repeats)
+    found.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    found.add_argument("--quick", action="store_true", help="small; in files of their own")
+    found.add_argument("--fresh", action="store_true", help="measure again what is there")
+    return found
+
+
+def parsed(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
+    """Parse the command line; ``--quick`` sets the values given here."""
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(quick)
+    return options
+
+
+def results_of(name: str, options: argparse.Namespace) -> Results:
+    """Return the table of a benchmark as its options ask for it."""
+    return Results(name, options.out, quick=options.quick, fresh=options.fresh)
+
+
+def measure(
+    module: str,
+    results: Results,
+    jobs: Iterable[dict[str, Any]],
+    judge: Callable[[dict[str, Any], NDArray[Any]], Mapping[str, Any]],
+) -> None:
+    """Run every job that has no row yet, each in a process of its own, and add what it took.
+
+    Parameters
+    ----------
+    module : str
+        See `run_in_process`.
+    results : Results
+        Grows.
+    jobs : iterable of dict
+        See `jobs_of`.
+    judge : callable
+        ``judge(job, embedding)`` returns more columns; its time does not count.
+    """
+    for job in jobs:
+        if not results.knows(job):
+            facts, embedding = run_in_process(module, job)
+            results.add({**job, **facts, **judge(job, embedding)})
+
+
+def jobs_of(
+    engines: Sequence[str], name: str, n: int, repeats: int, counted_as: str = "repeat"
+) -> Iterable[dict[str, Any]]:
+    """Yield the jobs of one data set as A B C, A B C, … so that a slow spell hits every engine.
+
+    Parameters
+    ----------
+    engines : sequence of str
+    name : str
+        Data set.
+    n : int
+        Rows.
+    repeats : int
+    counted_as : {"repeat", "seed"}
+        A seed is other data and another start each time, a repeat the same again.
+    """
+    for repeat, engine in alternate(engines, repeats):
+        yield {"engine": engine, "data": name, "n": n, counted_as: repeat}
+
+
+def alternate(engines: Sequence[str], repeats: int) -> Iterable[tuple[int, str]]:
+    """Yield (repeat, engine) as A B C, A B C, …"""
+    for repeat in range(repeats):
+        for engine in engines:
+            yield repeat, engine
 
 
 def run_in_process(module: str, job: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
@@ -58,8 +157,6 @@ def run_in_process(module: str, job: dict[str, Any]) -> tuple[dict[str, Any], ND
 
 def _run_here(module: str, job: dict[str, Any], target: str) -> None:
     """Run one job in this process and print its facts; see `run_in_process`."""
-    import importlib
-
     benchmark = importlib.import_module(module)
     if hasattr(benchmark, "SEEDED"):
         seeded = benchmark.SEEDED[job["engine"]]
@@ -68,19 +165,19 @@ def _run_here(module: str, job: dict[str, Any], target: str) -> None:
             return seeded(X, job.get("seed", 0))
     else:
         engine = benchmark.ENGINES[job["engine"]]
-    X = data.load(job["data"], job["n"], job.get("seed", 0))
+    X = data_sets.load(job["data"], job["n"], job.get("seed", 0))
     # Imports are not what is compared: a first, tiny fit pays for them.
-    engine(data.load("digits", 120))
-    before = _reset_peak_kib()
+    engine(data_sets.load("digits", 120))
+    before = reset_peak_kib()
     start = time.perf_counter()
     embedding, facts = engine(X)
     seconds = time.perf_counter() - start
-    peak = _peak_kib() - before
+    peak = peak_kib() - before
     np.save(target, embedding)
     print(json.dumps({"seconds": round(seconds, 3), "peak_mb": round(peak / 1024, 1), **facts}))
 
 
-def _reset_peak_kib() -> int:
+def reset_peak_kib() -> int:
     """Start a new high-water mark of resident memory where the system can; return it, in KiB.
 
     Without this, Linux hands a child process its parent's high-water mark.
@@ -88,103 +185,16 @@ def _reset_peak_kib() -> int:
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")
-    return _peak_kib()
+    return peak_kib()
 
 
-def _peak_kib() -> int:
+def peak_kib() -> int:
+    """Return the most memory this process has held, in KiB."""
     status = Path("/proc/self/status")
     if status.exists():
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmHWM"].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def alternate(engines: Sequence[str], repeats: int) -> Iterable[tuple[int, str]]:
-    """Yield (repeat, engine) as A B C, A B C, … so that a slow spell hits every engine."""
-    for repeat in range(repeats):
-        for engine in engines:
-            yield repeat, engine
-
-
-def machine() -> dict[str, Any]:
-    """Describe where the figures were measured; no host name, no path."""
-    import joblib
-    import openTSNE
-    import scipy
-    import sklearn
-
-    import tsne_backends
-    from tsne_backends.machine import processor_name
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
-    return {
-        "processor": processor_name(),
-        "usable_cores": joblib.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "openTSNE": openTSNE.__version__,
-        "serverless-tsne": tsne_backends.__version__,
-        "commit": commit,
-        "date": datetime.now(UTC).date().isoformat(),
-        "note": "shared machine: compare figures only within one table",
-    }
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write all rows so far, whole or not at all, so that a stopped benchmark keeps what it has."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(path)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run as text, none where there was none."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_machine(path: Path, more: Mapping[str, str] | None = None) -> None:
-    """Write the description of this machine beside the results, and what else there is to say."""
-    path.write_text(json.dumps({**machine(), **(more or {})}, indent=2) + "\n", encoding="utf-8")
-
-
-def medians(
-    rows: Sequence[dict[str, Any]], by: Sequence[str], values: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Group rows by some columns and take the median of others over the repeats."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in by), []).append(row)
-    return [
-        dict(zip(by, key, strict=True))
-        | {value: statistics.median(float(row[value]) for row in group) for value in values}
-        | {"repeats": len(group)}
-        for key, group in groups.items()
-    ]
-
-
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Render rows as a Markdown table."""
-    columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

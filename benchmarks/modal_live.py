@@ -6,11 +6,11 @@ at most, asks, and writes ``results/modal_live.csv`` beside the published second
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import data, harness
+from benchmarks.tables import markdown, medians
 from tsne_backends import ServerlessTSNE
 from tsne_backends.transfer import GPUS, IDLE_SECONDS
 
@@ -22,31 +22,29 @@ CEILING = 4.0
 
 def main() -> None:
     """Print the ceiling, ask, and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__, sizes=list(PUBLISHED), repeats=3)
     parser.add_argument("--gpu", choices=list(GPUS), default="T4")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    options = parser.parse_args()
-    ceiling = cost_ceiling(options.gpu, options.repeats)
+    options = harness.parsed(parser, sizes=[50_000], repeats=1)
+    ceiling = cost_ceiling(options.gpu, options.repeats, options.sizes)
     print(f"This rents a {options.gpu} and costs at most ${ceiling:.2f}.")
     if not options.yes and not input("Go on? [y/N] ").strip().lower().startswith("y"):
         return
-    rows: list[dict[str, Any]] = []
-    for n, published in PUBLISHED.items():
+    results = harness.results_of("modal_live", options)
+    for n in options.sizes:
         X = data.load("mixture10", n)
         for repeat in range(1 + options.repeats):  # the first may find no container
-            rows.append(
-                {"n": n, "repeat": repeat, "published_s": published, **_fit(X, repeat, options.gpu)}
-            )
-            harness.write_rows(options.out / "modal_live.csv", rows)
-            print(rows[-1], flush=True)
-    harness.write_machine(options.out / "modal_live.json")
+            job = {"gpu": options.gpu, "n": n, "repeat": repeat}
+            if not results.knows(job):
+                published = {"published_s": PUBLISHED[n]}
+                results.add({**job, **published, **_fit(X, repeat, options.gpu)})
+    warm = [row for row in results.rows if row["repeat"]]
+    results.finish(markdown(medians(warm, ["gpu", "n"], ["published_s", "total_s", "kl"])))
 
 
-def cost_ceiling(gpu: str, repeats: int) -> float:
+def cost_ceiling(gpu: str, repeats: int, sizes: Sequence[int] = tuple(PUBLISHED)) -> float:
     """Return the dollars that all runs together can cost: each is ended at its own limit."""
-    return sum((1 + repeats) * _max_cost(n, gpu) for n in PUBLISHED)
+    return sum((1 + repeats) * _max_cost(n, gpu) for n in sizes)
 
 
 def _max_cost(n: int, gpu: str) -> float:

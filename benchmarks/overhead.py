@@ -5,35 +5,31 @@ Run ``python -m benchmarks.overhead``; ``--quick`` ends in about a minute.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks import data, harness
+from benchmarks.tables import Results, markdown
 
 IMPORTS = ("import sklearn.base", "import tsne_backends")
 
 
 def main() -> None:
     """Measure both and write overhead.csv."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = harness.parser(__doc__, sizes=[10_000], repeats=3)
     parser.add_argument("--imports", type=int, default=11)
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.n, options.repeats, options.imports = 2_000, 1, 3
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = _estimator(options.n, options.repeats) + _imports(options.imports)
-    harness.write_rows(options.out / "overhead.csv", rows)
-    harness.write_machine(options.out / "overhead.json")
-    print(harness.markdown(rows))
+    options = harness.parsed(parser, sizes=[2_000], repeats=1, imports=3)
+    # Always anew: the table is one comparison, made within a minute.
+    results = Results("overhead", options.out, quick=options.quick, fresh=True)
+    for n in options.sizes:
+        for row in _estimator(n, options.repeats):
+            results.add(row)
+    for row in _imports(options.imports):
+        results.add(row)
+    results.finish(markdown(results.rows))
 
 
 def _estimator(n: int, repeats: int) -> list[dict[str, Any]]:

@@ -6,46 +6,41 @@ paid for and shown: `load` is importing the package and matplotlib, `draw` and `
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, alternate, markdown, medians, write_machine, write_rows
+from benchmarks import harness
+from benchmarks.tables import markdown, medians
 
 SIZES = (1_000, 10_000, 100_000, 200_000, 300_000, 1_000_000)
 PICTURES = ("categories", "quantity", "facets")
 N_CATEGORIES, N_FACETS = 20, 6
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Draw every kind of picture at every size, and write a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    rows = []
+    parser = harness.parser(__doc__, sizes=SIZES, repeats=3)
+    options = harness.parsed(parser, sizes=[1_000, 100_000], repeats=1)
+    results = harness.results_of("plots", options)
     for n in options.sizes:
-        for repeat, picture in alternate(PICTURES, options.repeats):
-            rows.append({"picture": picture, "n": n, "repeat": repeat, **_in_process(picture, n)})
-            print(rows[-1], flush=True)
-    write_rows(options.out / "plots.csv", rows)
+        for repeat, picture in harness.alternate(PICTURES, options.repeats):
+            job = {"picture": picture, "n": n, "repeat": repeat}
+            if not results.knows(job):
+                results.add({**job, **_in_process(picture, n)})
     values = ("load", "draw", "write", "total", "kilobytes")
-    summary = medians(rows, ("n", "picture"), values)
+    summary = medians(results.rows, ("n", "picture"), values)
     for row in summary:
         row["n"] = f"{row['n']:,}"
         row |= {value: f"{row[value]:.2f} s" for value in values[:-1]}
         row["kilobytes"] = round(row["kilobytes"])
-    (options.out / "plots.md").write_text(markdown(summary), encoding="utf-8")
-    write_machine(options.out / "plots.json")
+    results.finish(markdown(summary))
 
 
 def _in_process(picture: str, n: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Run ``python -m benchmarks.roofline``; one thread, so that phases can be compare
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, harness
+from benchmarks.tables import Results, markdown
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, move
 from tsne_backends.native.engine import GO_ON, Engine
@@ -30,13 +30,15 @@ REPEATS = 15
 
 def main() -> None:
     """Print one table per size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000])
-    parser.add_argument("--data", default="mixture10")
-    options = parser.parse_args()
-    for n in options.sizes:
-        print(f"n = {n:,}\n")
-        print(harness.markdown(measure(options.data, n)))
+    parser = harness.parser(__doc__, sizes=[10_000, 50_000], data=["mixture10"])
+    options = harness.parsed(parser, sizes=[10_000])
+    # Always anew: a line is a second's work.
+    results = Results("roofline", options.out, quick=options.quick, fresh=True)
+    for name in options.data:
+        for n in options.sizes:
+            for line in measure(name, n):
+                results.add({"data": name, "n": n, **line})
+    results.finish(markdown(results.rows))
 
 
 def measure(name: str, n: int) -> list[dict[str, Any]]:

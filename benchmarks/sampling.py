@@ -6,19 +6,14 @@ goes on where it was.
 
 from __future__ import annotations
 
-import argparse
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
-from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
+from benchmarks import harness
+from benchmarks.judging import perplexity, quality
+from benchmarks.tables import markdown, medians
 
-PERPLEXITY = 30.0
-#: Beyond this the exact normalisation takes minutes; 10,000 sampled rows err by about 0.1 %.
-EXACT_Z_MAX, Z_SAMPLE = 20_000, 10_000
 DATA = ("mixture10", "patches48")
 QUALITIES = ("kl", "preservation")
 
@@ -42,11 +37,7 @@ def _sampled(X: NDArray[Any], seed: int, divisor: int) -> tuple[NDArray[Any], di
 def _estimator(n: int, seed: int) -> Any:
     from tsne_backends import ServerlessTSNE
 
-    return ServerlessTSNE(backend="native", random_state=seed, perplexity=_perplexity(n))
-
-
-def _perplexity(n: int) -> float:
-    return min(PERPLEXITY, n / 4)
+    return ServerlessTSNE(backend="native", random_state=seed, perplexity=perplexity(n))
 
 
 #: The harness calls these with the seed of the job.
@@ -59,62 +50,23 @@ SEEDED = {
 
 def main() -> None:
     """Measure what is missing in the table, and summarise it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[200_000])
-    parser.add_argument("--data", nargs="+", default=list(DATA))
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sizes = [4_000]
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / ("sampling-quick.csv" if options.quick else "sampling.csv")
-    harness.write_machine(path.with_suffix(".json"))
-    rows = harness.read_rows(path)
+    parser = harness.parser(__doc__, sizes=[200_000], data=DATA, repeats=1)
+    options = harness.parsed(parser, sizes=[4_000])
+    results = harness.results_of("sampling", options)
     for name in options.data:
         for n in options.sizes:
-            _measure(name, n, options.repeats, rows, path)
-    table = harness.markdown(_summary(rows))
-    path.with_suffix(".md").write_text(table, encoding="utf-8")
-    print(table)
+            jobs = harness.jobs_of(list(SEEDED), name, n, options.repeats, "seed")
+            harness.measure("benchmarks.sampling", results, jobs, _judged)
+    results.finish(markdown(_summary(results.rows)))
 
 
-def _measure(name: str, n: int, repeats: int, rows: list[dict[str, Any]], path: Path) -> None:
-    """Measure every way on one data set; ``rows`` and the table grow."""
-    known = {(row["data"], int(row["n"]), row["engine"], int(row["seed"])) for row in rows}
-    for seed, engine in harness.alternate(list(SEEDED), repeats):
-        if (name, n, engine, seed) in known:
-            continue
-        job = {"engine": engine, "data": name, "n": n, "seed": seed}
-        facts, Y = harness.run_in_process("benchmarks.sampling", job)
-        rows.append({**job, **facts, **_quality(name, n, seed, Y)})
-        print(rows[-1], flush=True)
-        harness.write_rows(path, rows)
-
-
-@cache
-def _judge(name: str, n: int, seed: int) -> tuple[Any, Any]:
-    """Return data and exact neighbours; the last ones asked for are kept."""
-    _judge.cache_clear()
-    X = data.load(name, n, seed)
-    return X, exact_graph(X, int(3 * PERPLEXITY))
-
-
-def _quality(name: str, n: int, seed: int, Y: NDArray[Any]) -> dict[str, float]:
-    X, graph = _judge(name, n, seed)
-    sample = None if n <= EXACT_Z_MAX else Z_SAMPLE
-    return {
-        "kl": round(kl_divergence(X, Y, _perplexity(n), graph=graph, sample=sample), 5),
-        "preservation": round(neighbor_preservation(X, Y, graph=graph), 4),
-    }
+def _judged(job: dict[str, Any], Y: NDArray[Any]) -> dict[str, float]:
+    return quality(job["data"], job["n"], Y, job["seed"])
 
 
 def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return medians over the repeats, and how many times as fast as the map of all rows."""
-    table = harness.medians(
-        rows, ["data", "n", "engine"], ["seconds", "fit_s", "peak_mb", *QUALITIES]
-    )
+    table = medians(rows, ["data", "n", "engine"], ["seconds", "fit_s", "peak_mb", *QUALITIES])
     full = {(line["data"], line["n"]): line for line in table if line["engine"] == "full"}
     for line in table:
         whole = full.get((line["data"], line["n"]))

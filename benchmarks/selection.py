@@ -6,7 +6,6 @@ Regret is the time of the way chosen over the time of the best, less one. Run
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import statistics
@@ -20,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import data, harness
+from benchmarks.judging import perplexity
+from benchmarks.tables import Results, markdown
 from benchmarks.worlds import World, draw_problem, draw_world, noisy
 from tsne_backends import store
 from tsne_backends.errors import BackendError
@@ -39,8 +40,7 @@ def _engine(name: str) -> Any:
     def run(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
         from tsne_backends import ServerlessTSNE
 
-        perplexity = min(30.0, len(X) / 4)
-        tsne = ServerlessTSNE(backend=name, random_state=0, perplexity=perplexity).fit(X)
+        tsne = ServerlessTSNE(backend=name, random_state=0, perplexity=perplexity(len(X))).fit(X)
         return tsne.embedding_, {"fit_seconds": round(tsne.timings_["total"], 3)}
 
     return run
@@ -68,33 +68,25 @@ KNOWLEDGE = (
 
 def main() -> None:
     """Simulate, measure, and write tables and plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = [300, 1_000, 3_000, 10_000, 20_000, 50_000]
+    parser = harness.parser(__doc__, sizes=sizes, data=["mixture10"])
     parser.add_argument("--worlds", type=int, default=2_000)
-    parser.add_argument(
-        "--sizes",
-        type=int,
-        nargs="*",
-        default=[300, 1_000, 3_000, 10_000, 20_000, 50_000],
-        help="rows of the real runs; none keeps those that are there",
-    )
-    parser.add_argument("--data", nargs="+", default=["mixture10"])
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.worlds, options.sizes = 100, [300, 1_000]
-    options.out.mkdir(parents=True, exist_ok=True)
-    harness.write_machine(options.out / "selection.json")
-    simulated = [row for knowledge in KNOWLEDGE for row in _simulated(knowledge, options.worlds)]
-    harness.write_rows(options.out / "selection.csv", simulated)
+    options = harness.parsed(parser, sizes=[300, 1_000], worlds=100)
+    # The simulation follows from the code alone and is always made anew.
+    simulated = Results("selection", options.out, quick=options.quick, fresh=True)
+    real = Results("selection_real", options.out, quick=options.quick, fresh=options.fresh)
+    for knowledge in KNOWLEDGE:
+        for row in _simulated(knowledge, options.worlds):
+            simulated.add(row)
     # A cache folder of its own: nothing learned before, nothing left behind.
     with tempfile.TemporaryDirectory() as folder:
         store.folder = lambda: Path(folder)
-        real = _real(options) or harness.read_rows(options.out / "selection_real.csv")
+        for name in options.data:
+            for n in options.sizes:
+                if not real.knows({"data": name, "n": n}):
+                    real.add(_real(name, n))
         timing = _planning_milliseconds()
-    tables = [harness.markdown(simulated), harness.markdown(real) if real else "", timing]
-    (options.out / "selection.md").write_text("\n".join(tables), encoding="utf-8")
-    print("\n".join(tables))
+    simulated.finish(markdown(simulated.rows), markdown(real.rows), timing)
 
 
 def simulate(knowledge: Knowledge, n_worlds: int) -> dict[str, list[float]]:
@@ -172,33 +164,26 @@ def _regrets(plan: Plan, totals: dict[str, float]) -> list[tuple[str, float]]:
     return found
 
 
-def _real(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run every CPU engine at every size; compare with what a fresh, probed planner chose."""
+def _real(name: str, n: int) -> dict[str, Any]:
+    """Run every CPU engine on one data set; compare with what a fresh, probed planner chose."""
     from tsne_backends import ServerlessTSNE
 
-    rows: list[dict[str, Any]] = []
-    for name in options.data:
-        for n in options.sizes:
-            X = data.load(name, n)
-            estimator = ServerlessTSNE(perplexity=min(30.0, n / 4))
-            os.environ["SERVERLESS_TSNE_REMEMBER"] = "0"  # what was run here must not help
-            plan = estimator.plan(X)
-            seconds: dict[str, float] = {}
-            for _, engine in harness.alternate(list(ENGINES), 1 if n > 5_000 else 3):
-                job = {"engine": engine, "data": name, "n": n}
-                facts, _ = harness.run_in_process("benchmarks.selection", job)
-                seconds[engine] = min(seconds.get(engine, math.inf), facts["fit_seconds"])
-            expected = {way.label: way.total for way in plan.usable}
-            row = {"data": name, "n": n, "d": X.shape[1], "chosen": plan.chosen}
-            for engine in ENGINES:
-                row[f"{engine} expected s"] = f"{expected[engine]:.2f}"
-                row[f"{engine} took s"] = f"{seconds[engine]:.2f}"
-            regret = seconds[plan.chosen] / min(seconds.values()) - 1
-            rows.append({**row, "regret": f"{100 * regret:.0f} %"})
-            print(rows[-1], flush=True)
-            harness.write_rows(options.out / "selection_real.csv", rows)
-    os.environ.pop("SERVERLESS_TSNE_REMEMBER", None)
-    return rows
+    X = data.load(name, n)
+    os.environ["SERVERLESS_TSNE_REMEMBER"] = "0"  # what was run here must not help
+    plan = ServerlessTSNE(perplexity=perplexity(n)).plan(X)
+    os.environ.pop("SERVERLESS_TSNE_REMEMBER")
+    seconds: dict[str, float] = {}
+    for _, engine in harness.alternate(list(ENGINES), 1 if n > 5_000 else 3):
+        job = {"engine": engine, "data": name, "n": n}
+        facts, _ = harness.run_in_process("benchmarks.selection", job)
+        seconds[engine] = min(seconds.get(engine, math.inf), facts["fit_seconds"])
+    expected = {way.label: way.total for way in plan.usable}
+    row = {"data": name, "n": n, "d": X.shape[1], "chosen": plan.chosen}
+    for engine in ENGINES:
+        row[f"{engine} expected s"] = f"{expected[engine]:.2f}"
+        row[f"{engine} took s"] = f"{seconds[engine]:.2f}"
+    regret = seconds[plan.chosen] / min(seconds.values()) - 1
+    return {**row, "regret": f"{100 * regret:.0f} %"}
 
 
 def _planning_milliseconds() -> str:

@@ -25,6 +25,7 @@ from backends_remote.codec import choose_encoding
 from backends_remote.loopback import Loopback
 from benchmarks import data, harness
 from benchmarks.codecs import patch_axes
+from benchmarks.tables import Results, markdown, medians
 from tsne_backends import ServerlessTSNE
 
 #: Rates in Mbit/s; rows; sizes in MB of float32 for the memory of one upload.
@@ -44,63 +45,51 @@ FEATURES = 768
 
 def main() -> None:
     """Measure both tables and draw the first."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    rates, rows, sizes = RATES, ROWS, SIZES
-    if options.quick:
-        rates, rows, sizes, options.repeats = QUICK_RATES, QUICK_ROWS, QUICK_SIZES, 1
-    options.out.mkdir(parents=True, exist_ok=True)
+    parser = harness.parser(__doc__, sizes=[ROWS], data=list(DATA), repeats=3)
+    parser.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="Mbit/s")
+    parser.add_argument("--uploads", type=int, nargs="*", default=list(SIZES), help="MB")
+    options = harness.parsed(
+        parser, sizes=[QUICK_ROWS], rates=list(QUICK_RATES), uploads=list(QUICK_SIZES), repeats=1
+    )
+    results = harness.results_of("transfer", options)
+    memory = Results("transfer_memory", options.out, quick=options.quick, fresh=options.fresh)
     with tempfile.TemporaryDirectory() as folder, Loopback() as loopback:
         # The user's own journal and memory of runs stay as they are.
         os.environ["XDG_DATA_HOME"] = os.environ["XDG_CACHE_HOME"] = folder
         account.deploy()
-        memory = [_memory(size, way) for size in sizes for way in ("by volume", "inline")]
-        harness.write_rows(options.out / "transfer_memory.csv", memory)
-        print(harness.markdown(memory))
+        for size in options.uploads:
+            for way in ("by volume", "inline"):
+                if not memory.knows({"float32_mb": size, "way": way}):
+                    memory.add(_memory(size, way))
         _fit(data.load("mixture10", 500), "ours")  # starts a container, which is not what counts
-        runs = _runs(loopback, rates, rows, options.repeats, options.out)
-    harness.write_machine(options.out / "transfer.json")
-    table = _table(runs)
-    print(harness.markdown(table))
-    (options.out / "transfer.md").write_text(
-        "End-to-end seconds without the engine's, medians; `benchmarks/transfer.py`\n\n"
-        + harness.markdown(table)
-        + "\nMemory of the client during one upload of noise, above X\n\n"
-        + harness.markdown(memory),
-        encoding="utf-8",
+        for name in options.data:
+            for n in options.sizes:
+                _measure(loopback, name, n, options, results)
+    table = _table(results.rows)
+    results.finish(
+        "End-to-end seconds without the engine's, medians; `benchmarks/transfer.py`\n",
+        markdown(table),
+        "Memory of the client during one upload of noise, above X\n",
+        markdown(memory.rows),
     )
-    _draw(table, options.out / "transfer.png")
+    _draw(table, results.path.with_suffix(".png"))
 
 
-def _runs(
-    loopback: Loopback, rates: tuple[int, ...], rows: int, repeats: int, out: Path
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for name, make in DATA.items():
-        X = np.ascontiguousarray(make(rows), dtype=np.float32)
-        for rate in rates:
-            loopback.faults.bytes_per_second = rate * 1e6 / 8
-            _learn_the_line()
-            for repeat, way in harness.alternate(WAYS, repeats):
-                # Other values each time, or X would be known already.
-                fresh = X + np.float32(1e-6 * (1 + len(found)))
-                found.append(
-                    {
-                        "data": name,
-                        "n": rows,
-                        "d": X.shape[1],
-                        "mbit_per_s": rate,
-                        "way": way,
-                        "repeat": repeat,
-                        **_fit(fresh, way),
-                    }
-                )
-                harness.write_rows(out / "transfer.csv", found)
-                print(found[-1], flush=True)
-    return found
+def _measure(
+    loopback: Loopback, name: str, n: int, options: argparse.Namespace, results: Results
+) -> None:
+    """Send one data set both ways at every rate that has no rows yet."""
+    X = np.ascontiguousarray(DATA[name](n), dtype=np.float32)
+    for rate in options.rates:
+        place = {"data": name, "n": n, "d": X.shape[1], "mbit_per_s": rate}
+        if all(results.knows({**place, "repeat": repeat}) for repeat in range(options.repeats)):
+            continue
+        loopback.faults.bytes_per_second = rate * 1e6 / 8
+        _learn_the_line()
+        for repeat, way in harness.alternate(WAYS, options.repeats):
+            # Other values each time, or X would be known already.
+            fresh = X + np.float32(1e-6 * (1 + len(results.rows)))
+            results.add({**place, "way": way, "repeat": repeat, **_fit(fresh, way)})
 
 
 def _learn_the_line() -> None:
@@ -132,7 +121,7 @@ def _fit(X: np.ndarray, way: str) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one line per data set and rate: both ways' seconds and their ratio."""
     values = ("seconds", "share_of_float32", "loss")
-    found = harness.medians(rows, ("data", "d", "mbit_per_s", "way"), values)
+    found = medians(rows, ("data", "d", "mbit_per_s", "way"), values)
     by_key = {(one["data"], one["mbit_per_s"], one["way"]): one for one in found}
     table = []
     for one in found:
@@ -191,7 +180,7 @@ def _upload(size_mb: int, way: str) -> None:
     client.connect()
     rows = size_mb * 1_000_000 // (4 * FEATURES)
     X = np.random.default_rng(size_mb).random((rows, FEATURES), dtype=np.float32)
-    before = harness._reset_peak_kib()
+    before = harness.reset_peak_kib()
     if way == "inline":
         outbox.INLINE_BYTES = 1 << 40
     with outbox.packed(X, choose_encoding(X, 90, codec="raw"), 2) as parcel:
@@ -199,7 +188,7 @@ def _upload(size_mb: int, way: str) -> None:
             outbox.upload(parcel, lambda _: None)
         else:
             client.submit(b"", parcel.frame)  # refused by the service, but sent
-    grown = (harness._peak_kib() - before) / 1024
+    grown = (harness.peak_kib() - before) / 1024
     facts = {
         "float32_mb": size_mb,
         "way": way,

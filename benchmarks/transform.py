@@ -6,15 +6,15 @@ Each process fits one half of the data and places the other. Run ``python -m ben
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import data, harness
+from benchmarks.judging import perplexity
+from benchmarks.tables import markdown, medians
 
 #: Nearest fitted rows, of which a good place keeps most near.
 K = 15
@@ -42,8 +42,8 @@ def _opentsne(X: NDArray[Any]) -> Result:
     import openTSNE
 
     half = len(X) // 2
-    perplexity = min(30.0, half / 4)
-    tsne = openTSNE.TSNE(random_state=0, n_jobs=joblib.cpu_count(), perplexity=perplexity)
+    n_jobs = joblib.cpu_count()
+    tsne = openTSNE.TSNE(random_state=0, n_jobs=n_jobs, perplexity=perplexity(half))
     fitted = tsne.fit(X[:half])
     return _timed(fitted, np.asarray(fitted), X[half:])
 
@@ -53,33 +53,21 @@ ENGINES = {"native": _ours, "openTSNE": _opentsne}
 
 def main() -> None:
     """Time both and write transform.csv and transform.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 40_000])
-    parser.add_argument("--data", nargs="+", default=["mixture10", "patches48"])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=harness.RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sizes, options.repeats = [4_000], 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / ("transform-quick.csv" if options.quick else "transform.csv")
-    harness.write_machine(path.with_suffix(".json"))
-    rows: list[dict[str, Any]] = []
+    parser = harness.parser(
+        __doc__, sizes=[10_000, 40_000], data=["mixture10", "patches48"], repeats=3
+    )
+    options = harness.parsed(parser, sizes=[4_000], repeats=1)
+    results = harness.results_of("transform", options)
     for name in options.data:
         for n in options.sizes:
-            for repeat, engine in harness.alternate(list(ENGINES), options.repeats):
-                job = {"engine": engine, "data": name, "n": n}
-                facts, Y = harness.run_in_process("benchmarks.transform", job)
-                kept = _kept(data.load(name, n), Y)
-                rows.append({**job, "repeat": repeat, **facts, "kept": round(kept, 4)})
-                print(rows[-1], flush=True)
-                harness.write_rows(path, rows)
-    table = harness.markdown(
-        harness.medians(rows, ["data", "n", "engine"], ["transform_s", "kept"])
-    )
-    path.with_suffix(".md").write_text(table, encoding="utf-8")
-    print(table)
+            jobs = harness.jobs_of(list(ENGINES), name, n, options.repeats)
+            harness.measure("benchmarks.transform", results, jobs, _judged)
+    values = ["transform_s", "kept"]
+    results.finish(markdown(medians(results.rows, ["data", "n", "engine"], values)))
+
+
+def _judged(job: dict[str, Any], Y: NDArray[Any]) -> dict[str, Any]:
+    return {"kept": round(_kept(data.load(job["data"], job["n"]), Y), 4)}
 
 
 def _kept(X: NDArray[Any], Y: NDArray[Any]) -> float:

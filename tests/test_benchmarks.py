@@ -1,6 +1,7 @@
 """The benchmark harness: one real run in its own process, and the arithmetic around it."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from benchmarks import (
     roofline,
     sampling,
     selection,
+    tables,
     transfer,
 )
 
@@ -27,25 +29,43 @@ def test_one_run_in_its_own_process():
     assert facts["peak_mb"] >= 0
 
 
-def test_a_table_of_engines_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_quality", lambda *_: dict.fromkeys(("kl", "preservation"), 1.0))
-    rows, path = [], tmp_path / "engine.csv"
-    for _ in range(2):
-        engine._measure("digits", 150, ["native-auto"], 1, rows, path)
-    (row,) = harness.read_rows(path)
-    assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", "150", "500")
-    (line,) = engine._summary([{**row, "spearman": 0.5}])
+def test_a_table_of_engines_goes_on_where_it_was(tmp_path, capsys):
+    jobs = list(harness.jobs_of(["native-auto"], "digits", 150, 1, "seed"))
+    for _ in range(2):  # the second time, nothing is left to measure
+        results = tables.Results("engine", tmp_path)
+        harness.measure("benchmarks.engine", results, jobs, engine.judged)
+        capsys.readouterr()
+    (row,) = tables.read_rows(tmp_path / "engine.csv")
+    assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", 150, 500)
+    assert {"kl", "preservation", "spearman"} <= set(row)
+    (line,) = engine._summary([row])
     assert line["seeds"] == 1
+    assert tables.Results("engine", tmp_path, fresh=True).rows == []
+    assert tables.Results("engine", tmp_path, quick=True).path.name == "engine-quick.csv"
 
 
 def test_a_sample_against_all_rows(tmp_path):
-    rows, path = [], tmp_path / "sampling.csv"
-    for _ in range(2):  # the second time, nothing is left to measure
-        sampling._measure("digits", 300, 1, rows, path)
+    results = tables.Results("sampling", tmp_path)
+    jobs = harness.jobs_of(list(sampling.SEEDED), "digits", 300, 1, "seed")
+    harness.measure("benchmarks.sampling", results, jobs, sampling._judged)
+    rows = results.rows
     assert [row["engine"] for row in rows] == ["full", "sample 1/2", "sample 1/10"]
     assert [row["fitted_rows"] for row in rows] == [300, 150, 30]
     assert rows[0]["kl"] < rows[1]["kl"] < rows[2]["kl"]
     assert sampling._summary(rows)[0]["full / this"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["codecs", "cpu", "engine", "gpu", "gpu_arithmetic", "modal_live", "neighbors", "overhead", "plots", "roofline", "sampling", "selection", "transfer", "transform"],
+)
+def test_every_benchmark_has_the_same_command_line(name, monkeypatch, capsys):
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr("sys.argv", [name, "--help"])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    told = capsys.readouterr().out
+    assert all(option in told for option in ("--sizes", "--out", "--quick", "--fresh"))
 
 
 def test_verdicts_on_quality():
@@ -104,13 +124,13 @@ def test_data(name, features):
 def test_tables(tmp_path):
     assert list(harness.alternate("AB", 2)) == [(0, "A"), (0, "B"), (1, "A"), (1, "B")]
     rows = [{"engine": "A", "seconds": s} for s in (3, 1, 2)] + [{"engine": "B", "seconds": 5}]
-    table = harness.medians(rows, ["engine"], ["seconds"])
+    table = tables.medians(rows, ["engine"], ["seconds"])
     assert table[0] == {"engine": "A", "seconds": 2, "repeats": 3}
-    assert harness.markdown(table).splitlines()[2] == "| A | 2.0 | 3 |"
-    harness.write_rows(tmp_path / "t.csv", rows)
+    assert tables.markdown(table).splitlines()[2] == "| A | 2.0 | 3 |"
+    tables.write_rows(tmp_path / "t.csv", rows)
     with (tmp_path / "t.csv").open(newline="") as file:
         assert [row["seconds"] for row in csv.DictReader(file)] == ["3", "1", "2", "5"]
-    assert "processor" in harness.machine()
+    assert "processor" in tables.machine()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ from tsne_backends.native.threads import Team
 SLACK = 4
 #: Rows searched together at most: the candidates of more would not stay in the cache.
 MOST_TOGETHER = 512
+#: The nearest lists are searched in rounds of so many, so many in all; then all others. Within a
+#: round the order is that of memory, so that adjacent lists are multiplied at once, up to this many
+#: rows.
+ROUND_LISTS, NEAR_LISTS, STRETCH_ROWS = 8, 32, 1024
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def scan(
         names = np.empty(held.shape, dtype=np.uint32)
         fill = np.empty(longest, dtype=np.uint32)
         limit = np.empty(longest, dtype=np.float32)
-        products = np.empty(longest * int(sizes.max()), dtype=np.float32)
+        products = np.empty(longest * max(STRETCH_ROWS, int(sizes.max())), dtype=np.float32)
         for one, start, end in blocks[first:stop]:
             m = end - start
             fill[:m], limit[:m] = 0, FAR
@@ -99,16 +103,13 @@ def scan(
             )[0]
             nearest = np.argsort(apart, kind="stable")
             enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
-            reach = F(np.inf)
-            for at, other in enumerate(nearest[:enough]):
-                a, b = lists.starts[other], lists.starts[other + 1]
-                if a == b or apart[other] - rows.lists.radii[one] - lists.radii[other] > reach:
-                    continue
-                out = products[: m * (b - a)].reshape(m, b - a)
-                np.dot(queries, columns[a:b].T, out=out)
-                _absorb(out, a, held, names, fill, limit, wanted)
-                if at % 8 == 7:
-                    reach = _reach(rows.narrow[start:end], limit)
+            least = apart - rows.lists.radii[one] - lists.radii
+            for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
+                reach = _reach(rows.narrow[start:end], limit)
+                for a, b in _stretches(few[least[few] <= reach], lists.starts):
+                    out = products[: m * (b - a)].reshape(m, b - a)
+                    np.dot(queries, columns[a:b].T, out=out)
+                    _absorb(out, a, held, names, fill, limit, wanted)
             found = held, names, fill, wanted
             _finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
@@ -124,6 +125,18 @@ def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]
         for at in range(start, end, MOST_TOGETHER):
             blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
     return blocks
+
+
+def _stretches(some: NDArray[np.int64], starts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the rows of some lists, as stretches of memory of a few lists each."""
+    stretches: list[tuple[int, int]] = []
+    for one in np.sort(some):
+        start, end = int(starts[one]), int(starts[one + 1])
+        if stretches and stretches[-1][1] == start and end - stretches[-1][0] <= STRETCH_ROWS:
+            stretches[-1] = stretches[-1][0], end
+        elif end > start:
+            stretches.append((start, end))
+    return stretches
 
 
 @finite_kernel

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench dist smoke smoke-oldest test-oldest test-scanpy clean
+.PHONY: demo test lint docs bench bench-full dist smoke smoke-oldest test-oldest test-scanpy clean
 
 $(VENV)/.plot: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -70,13 +70,13 @@ smoke: dist
 smoke-oldest:
 	$(MAKE) smoke VENV=$(VENV)-oldest PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt
 
+# Every benchmark, small, in about a quarter of an hour on two cores; then benchmarks/results/report-quick.html.
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks.cpu --quick
-	$(BIN)/python -m benchmarks.engine --quick
-	$(BIN)/python -m benchmarks.overhead --quick
-	$(BIN)/python -m benchmarks.selection --quick
-	$(BIN)/python -m benchmarks.codecs --quick
-	$(BIN)/python -m benchmarks.transfer --quick
+	$(BIN)/python -m benchmarks --quick
+
+# What the committed tables lack, for hours (`python -m benchmarks --fresh`: everything again); then report.html.
+bench-full: $(VENV)/.test
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv .venv-* build dist demo.npy demo.png docs/_build docs/api docs/gallery

@@ -27,7 +27,7 @@ JUDGED_MAX_ROWS = 200_000
 #: Groups of rows whose centres are compared between data and map.
 GROUPS = 40
 #: Rows beyond which engines without a fast gradient, or without a fast search, are left out.
-MOST_ROWS = {"scikit-learn": 10_000, "scikit-learn-intelex": 10_000}
+MOST_ROWS = {"scikit-learn": 10_000, "scikit-learn-intelex": 50_000}
 #: Packages of peers that need not be there.
 PACKAGES = {
     "scikit-learn-intelex": "sklearnex",
@@ -111,7 +111,9 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=list(SEEDED), choices=list(SEEDED))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--million", action="store_true", help="1,000,000 × 10 once, native only")
-    options = harness.parsed(parser, sizes=[2_000], data=["mixture10", "patches48"], seeds=1)
+    options = harness.parsed(
+        parser, sizes=[2_000, 10_000], data=["mixture10", "patches48"], seeds=1
+    )
     results = harness.results_of("engine", options)
     jobs: list[dict[str, Any]] = []
     for name in options.data:

@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import data, harness
+from benchmarks.published import MODAL_T4
 from benchmarks.tables import markdown, medians
 from tsne_backends import ServerlessTSNE
 from tsne_backends.transfer import GPUS, IDLE_SECONDS
 
-#: Rows, and the published seconds of a warm T4, transfer included.
-PUBLISHED = {50_000: 4.9, 250_000: 16.1, 500_000: 40.2, 1_058_909: 129.0}
 #: A run may take this many times as long as published before it is ended.
 CEILING = 4.0
 
 
 def main() -> None:
     """Print the ceiling, ask, and measure."""
-    parser = harness.parser(__doc__, sizes=list(PUBLISHED), repeats=3)
+    parser = harness.parser(__doc__, sizes=list(MODAL_T4), repeats=3)
     parser.add_argument("--gpu", choices=list(GPUS), default="T4")
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
     options = harness.parsed(parser, sizes=[50_000], repeats=1)
@@ -36,20 +35,20 @@ def main() -> None:
         for repeat in range(1 + options.repeats):  # the first may find no container
             job = {"gpu": options.gpu, "n": n, "repeat": repeat}
             if not results.knows(job):
-                published = {"published_s": PUBLISHED[n]}
+                published = {"published_s": MODAL_T4[n]}
                 results.add({**job, **published, **_fit(X, repeat, options.gpu)})
     warm = [row for row in results.rows if row["repeat"]]
     results.finish(markdown(medians(warm, ["gpu", "n"], ["published_s", "total_s", "kl"])))
 
 
-def cost_ceiling(gpu: str, repeats: int, sizes: Sequence[int] = tuple(PUBLISHED)) -> float:
+def cost_ceiling(gpu: str, repeats: int, sizes: Sequence[int] = tuple(MODAL_T4)) -> float:
     """Return the dollars that all runs together can cost: each is ended at its own limit."""
     return sum((1 + repeats) * _max_cost(n, gpu) for n in sizes)
 
 
 def _max_cost(n: int, gpu: str) -> float:
     per_second = GPUS[gpu].usd_per_hour / 3600
-    return per_second * (IDLE_SECONDS + CEILING * PUBLISHED[n] + 60)
+    return per_second * (IDLE_SECONDS + CEILING * MODAL_T4[n] + 60)
 
 
 def _fit(X: Any, repeat: int, gpu: str) -> dict[str, Any]:

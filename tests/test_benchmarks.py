@@ -17,6 +17,7 @@ from benchmarks import (
     tables,
     transfer,
 )
+from benchmarks.catalogue import BENCHMARKS
 
 
 def test_one_run_in_its_own_process():
@@ -55,10 +56,7 @@ def test_a_sample_against_all_rows(tmp_path):
     assert sampling._summary(rows)[0]["full / this"] == "1.0"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["codecs", "cpu", "engine", "gpu", "gpu_arithmetic", "modal_live", "neighbors", "overhead", "plots", "roofline", "sampling", "selection", "transfer", "transform"],
-)
+@pytest.mark.parametrize("name", [one.name for one in BENCHMARKS])
 def test_every_benchmark_has_the_same_command_line(name, monkeypatch, capsys):
     benchmark = importlib.import_module(f"benchmarks.{name}")
     monkeypatch.setattr("sys.argv", [name, "--help"])

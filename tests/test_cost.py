@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.published import MODAL_T4, OPENTSNE_12_CORES
 from tsne_backends import cost, transfer
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
@@ -15,13 +16,6 @@ from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
 from tsne_backends.problem import Problem
 
-#: Rows, seconds on a Modal T4 with cuML (warm), seconds of openTSNE on 12 threads of an M4 Pro.
-PUBLISHED = [
-    (50_000, 4.9, 25.5),
-    (250_000, 16.1, 79.4),
-    (500_000, 40.2, 159.9),
-    (1_058_909, 129.0, 332.0),
-]
 #: The one machine of the published column whose speed nobody told: fitted to it.
 M4_PRO = Machine(cores=12, speeds=Speeds(core=0.732, matrix=0.732, thread_efficiency=0.676))
 ENGINES = {
@@ -36,16 +30,16 @@ def published_problem(n, **changes):
     return Problem(n, 10, n_bytes=40 * n, learning_rate=50.0, n_threads=12, **changes)
 
 
-@pytest.mark.parametrize(("n", "seconds", "_"), PUBLISHED)
-def test_published_remote_timings(n, seconds, _):
+@pytest.mark.parametrize(("n", "seconds"), MODAL_T4.items())
+def test_published_remote_timings(n, seconds):
     link = Link(0.05, 100e6 / 8, 100e6 / 8)
     problem = published_problem(n, options={"neighbors": "exact"})  # as cuML had it then
     estimate = transfer.remote_estimate(problem, transfer.GPUS["T4"], link, warm=True)
     assert estimate.total == pytest.approx(seconds, rel=0.05)
 
 
-@pytest.mark.parametrize(("n", "_", "seconds"), PUBLISHED)
-def test_published_local_timings(n, _, seconds):
+@pytest.mark.parametrize(("n", "seconds"), OPENTSNE_12_CORES.items())
+def test_published_local_timings(n, seconds):
     problem = published_problem(n, method="fft", repeatable=False)
     assert ENGINES["opentsne"].estimate(problem, M4_PRO).total == pytest.approx(seconds, rel=0.05)
 

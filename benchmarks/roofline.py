@@ -18,7 +18,7 @@ from benchmarks.tables import Results, markdown
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, move
 from tsne_backends.native.engine import GO_ON, Engine
-from tsne_backends.native.jit import F
+from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
@@ -66,7 +66,7 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         numbers = (F(4), F(4 / n), F(rate), F(0.8), False)  # what they are takes no time
         state = [np.zeros_like(Y), np.ones_like(Y), np.empty_like(Y), np.empty((n_tiles, REPORTS))]
         pull = _seconds(
-            lambda: team.run(move, n_tiles, tile, Y, *sparse, out, *numbers, *state),
+            lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
         )
         convolve = _seconds(grid._convolve)
     assert grid.grid is not None

@@ -13,6 +13,7 @@ from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion
 from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
+from tsne_backends.native.jit import as_points
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
@@ -341,7 +342,7 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     state = (update, gains, moved, reports)
     forces = (push, np.float32(4), np.float32(4 / Z))
     affinities = (rows.starts, rows.columns, rows.values)
-    team.run(move, 1, n, Y, *affinities, *forces, one, 0 * one, False, *state)
+    team.run(move, 1, n, as_points(Y), *affinities, *forces, one, 0 * one, False, *state)
     gradient = -update / np.float32(0.8)  # a step from rest, whose gain falls to 0.8
     step, numeric = 1e-4, np.zeros((n, 2))
     for i in range(0, n, 7):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, F, U, coordinates, kernel
 
 #: scikit-learn's gains: plus and times on agreement and disagreement of signs, and their floor.
 GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
@@ -21,7 +21,7 @@ def move(
     first: int,
     stop: int,
     tile: int,
-    Y: Any,
+    points: Any,
     starts: Any,
     columns: Any,
     values: Any,
@@ -47,8 +47,8 @@ def move(
         Range of tiles.
     tile : int
         Points per tile.
-    Y : ndarray of shape (n, 2), float32
-        Positions.
+    points : ndarray of shape (n,), uint64
+        Positions; see `jit.as_points`.
     starts, columns, values : ndarray
         Affinities as compressed sparse rows: int64, uint32, float32.
     repulsion : ndarray of shape (n, 2), float32
@@ -71,12 +71,12 @@ def move(
         low_x, low_y = F(3e38), F(3e38)
         high_x, high_y = F(-3e38), F(-3e38)
         norm = 0.0
-        for i in range(start, min(start + U(tile), U(len(Y)))):
-            x, y = Y[i, U0], Y[i, U1]
+        for i in range(start, min(start + U(tile), U(len(points)))):
+            x, y = coordinates(points[i])
             dx, dy = F0, F0
             for at in range(U(starts[i]), U(starts[i + U1])):
-                j = U(columns[at])
-                u, v = x - Y[j, U0], y - Y[j, U1]
+                p, q = coordinates(points[U(columns[at])])
+                u, v = x - p, y - q
                 w = values[at] / (F1 + u * u + v * v)
                 dx += w * u
                 dy += w * v

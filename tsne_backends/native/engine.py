@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tsne_backends.native.affinities import Affinities, SparseRows, lay_out
 from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion, is_quicker
-from tsne_backends.native.jit import F
+from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import FINE, FINE_ITERATIONS, Stage
@@ -239,7 +239,7 @@ class Engine:
             move,
             self._n_tiles,
             self._tile,
-            self._Y,
+            as_points(self._Y),
             rows.starts,
             rows.columns,
             rows.values,

@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -34,6 +38,40 @@ F0, F1 = F(0), F(1)
 #: for every number of threads on one machine, but not on machines with other vector units. NaN and
 #: infinity keep their meaning, because the optimiser has to notice them.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+
+
+def as_points(Y: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Return a view of positions in which each point is one number; see `coordinates`.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n, 2), float32
+        Contiguous.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+    """
+    return Y.view(np.uint64).reshape(-1)
+
+
+@intrinsic
+def coordinates(_typing: Any, point: Any) -> Any:
+    """Return x and y of a point of `as_points`, in a kernel.
+
+    Points read at random are then loaded once and not twice, which is what a loop over neighbours
+    spends most of its time on (3.5 million affinities: 1.02 ns each as two loads, 0.73 as one).
+    """
+    signature = types.UniTuple(types.float32, 2)(types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (both,) = arguments
+        word, single = ir.IntType(32), ir.FloatType()
+        above = builder.lshr(both, ir.Constant(both.type, 32))
+        halves = [builder.bitcast(builder.trunc(half, word), single) for half in (both, above)]
+        return context.make_tuple(builder, signature.return_type, halves)
+
+    return signature, generate
 
 
 def kernel(function: Function) -> Function:

@@ -144,15 +144,24 @@ def run_in_process(module: str, job: dict[str, Any]) -> tuple[dict[str, Any], ND
     """
     with tempfile.TemporaryDirectory() as folder:
         target = os.path.join(folder, "embedding.npy")
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.harness", module, json.dumps(job), target],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"The benchmark run {job} failed:\n{done.stderr[-2000:]}")
-        return json.loads(done.stdout.splitlines()[-1]), np.load(target)
+        facts = facts_of("-m", "benchmarks.harness", module, json.dumps(job), target)
+        return facts, np.load(target)
+
+
+def facts_of(*arguments: str) -> dict[str, Any]:
+    """Run Python with some arguments and return the JSON of the last line it prints.
+
+    Raises
+    ------
+    RuntimeError
+        It failed; the message has its last words.
+    """
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"The run {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return facts
 
 
 def _run_here(module: str, job: dict[str, Any], target: str) -> None:

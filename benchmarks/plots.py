@@ -7,12 +7,9 @@ paid for and shown: `load` is importing the package and matplotlib, `draw` and `
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +30,8 @@ def main() -> None:
         for repeat, picture in harness.alternate(PICTURES, options.repeats):
             job = {"picture": picture, "n": n, "repeat": repeat}
             if not results.knows(job):
-                results.add({**job, **_in_process(picture, n)})
+                code = f"from benchmarks.plots import draw; draw({picture!r}, {n})"
+                results.add({**job, **harness.facts_of("-c", code)})
     values = ("load", "draw", "write", "total", "kilobytes")
     summary = medians(results.rows, ("n", "picture"), values)
     for row in summary:
@@ -41,19 +39,6 @@ def main() -> None:
         row |= {value: f"{row[value]:.2f} s" for value in values[:-1]}
         row["kilobytes"] = round(row["kilobytes"])
     results.finish(markdown(summary))
-
-
-def _in_process(picture: str, n: int) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", f"from benchmarks.plots import draw; draw({picture!r}, {n})"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"Drawing {picture} of {n} points failed:\n{done.stderr[-2000:]}")
-    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return facts
 
 
 def draw(picture: str, n: int) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -60,7 +59,8 @@ def main() -> None:
         for size in options.uploads:
             for way in ("by volume", "inline"):
                 if not memory.knows({"float32_mb": size, "way": way}):
-                    memory.add(_memory(size, way))
+                    upload = ("-m", "benchmarks.transfer", "--upload", str(size), way)
+                    memory.add(harness.facts_of(*upload))
         _fit(data.load("mixture10", 500), "ours")  # starts a container, which is not what counts
         for name in options.data:
             for n in options.sizes:
@@ -163,15 +163,6 @@ def _draw(table: list[dict[str, Any]], target: Path) -> None:
     )
     axes.legend(frameon=False)
     figure.savefig(target, dpi=120)
-
-
-def _memory(size_mb: int, way: str) -> dict[str, Any]:
-    """Return how much memory one upload takes beside X, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.transfer", "--upload", str(size_mb), way]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"The upload failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _upload(size_mb: int, way: str) -> None:

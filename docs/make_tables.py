@@ -1,22 +1,29 @@
 """Writes the tables of the documentation that follow from the code: ``python docs/make_tables.py``.
 
-The table of parameters comes from the backends' own tables, the break-even sizes from the cost
-model. Each stands between two comments of a page; the test-suite compares.
+The table of parameters comes from the backends' own tables, the break-even sizes and the constants
+from the cost model, the commands from the command line itself, seconds and quality from the
+results of a benchmark. Each stands between two comments of a page; the test-suite compares.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
+import speed_tables
+
 from backends_remote.backend import ModalBackend
-from tsne_backends import ServerlessTSNE
+from tsne_backends import ServerlessTSNE, cost, cost_native, transfer
 from tsne_backends.backend import ESTIMATOR_PARAMETERS, Parameter
 from tsne_backends.backends.cuml import CumlBackend
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
+from tsne_backends.cli import main as main_command
 from tsne_backends.machine import Link, Machine
 from tsne_backends.problem import Problem
 
@@ -44,6 +51,11 @@ def tables() -> list[tuple[str, str, str]]:
         ("parameters.md", "parameters", parameters()),
         ("parameters.md", "options", options()),
         ("choosing.md", "break-even", break_even()),
+        ("choosing.md", "constants", constants()),
+        ("commands.md", "commands", commands()),
+        ("native.md", "speed", speed_tables.all_data()),
+        ("native.md", "peers", speed_tables.peers()),
+        ("../README.md", "speed", speed_tables.selected()),
     ]
 
 
@@ -137,6 +149,68 @@ def _rounded(n: float) -> str:
     """Return two digits: the steps between the sizes that were tried are 12 %."""
     digits = len(str(round(n))) - 2
     return f"{round(round(n), -digits):,}"
+
+
+# The constants of the model.
+
+
+def constants() -> str:
+    """Return every constant of the cost model that is a number, with the comment above it."""
+    lines = ["| constant | value | what it is |", "|---|---:|---|"]
+    for module in (cost_native, cost, transfer):
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        name = module.__name__.rpartition(".")[2]
+        lines += [f"| **`{name}`** | | |", *_constants_of(source)]
+    return "\n".join(lines) + "\n"
+
+
+def _constants_of(source: str) -> Iterator[str]:
+    lines = source.splitlines()
+    for statement in ast.parse(source).body:
+        if not isinstance(statement, ast.Assign) or not _is_numbers(statement.value):
+            continue
+        names = re.sub(r"\w+", r"`\g<0>`", ast.unparse(statement.targets[0]).strip("()"))
+        value = ast.get_source_segment(source, statement.value)
+        first = statement.lineno - 1
+        comment: list[str] = []
+        while lines[first - 1].startswith("#: "):
+            first -= 1
+            comment.insert(0, lines[first].removeprefix("#: "))
+        words = " ".join(comment).replace("|", "\\|") or "together with the line above"
+        yield f"| {names} | {value} | {words} |"
+
+
+def _is_numbers(value: ast.expr) -> bool:
+    """Say whether an expression is a number, several, or arithmetic of numbers."""
+    parts = ast.walk(value)
+    legal = (ast.Constant, ast.Tuple, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Load)
+    return all(
+        isinstance(part, legal) and not isinstance(getattr(part, "value", 0), str) for part in parts
+    )
+
+
+# The commands.
+
+
+def commands() -> str:
+    """Return every command of the command line with its options."""
+    group = click.Context(main_command, info_name="serverless-tsne")
+    parts = []
+    for name in main_command.list_commands(group):
+        command = main_command.get_command(group, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=group)
+        usage = " ".join(("serverless-tsne", name, *command.collect_usage_pieces(context)))
+        records = [one.get_help_record(context) for one in command.params]
+        rows = [f"| `{_cell(record[0])}` | {_cell(record[1])} |" for record in records if record]
+        table = "\n".join(["| option | meaning |", "|---|---|", *rows, ""]) if rows else ""
+        about = inspect.cleandoc(command.help or "")
+        parts.append(f"### {name}\n\n`{usage}`\n\n{about}\n\n{table}")
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""Tables of seconds and quality for README and docs/native.md, from benchmarks/results/engine.csv.
+
+`make_tables` puts them into their pages. Seconds are medians and quality means over seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+ENGINE_CSV = Path(__file__).parent.parent / "benchmarks" / "results" / "engine.csv"
+#: Data sets in the order of the tables.
+NAMES = {
+    "digits": "digits, 64-D",
+    "patches48": "patches, 48-D",
+    "patches192": "patches, 192-D",
+    "patches768": "patches, 768-D",
+    "mixture10": "mixture, 10-D",
+    "noise20": "noise, 20-D",
+    "swissroll": "swiss roll",
+    "farblobs": "two far blobs",
+    "heavytails": "heavy tails",
+}
+#: What README shows.
+SHOWN = (
+    ("digits", 1_797),
+    ("mixture10", 10_000),
+    ("patches48", 10_000),
+    ("patches768", 10_000),
+    ("mixture10", 50_000),
+    ("patches48", 50_000),
+    ("patches768", 50_000),
+    ("mixture10", 200_000),
+    ("mixture10", 1_000_000),
+)
+#: Our engine with openTSNE's number of iterations, with the default, and with the fast schedule.
+OURS = ("native-750", "native", "native-auto")
+PEERS = ("native", "native-auto", "openTSNE", "scikit-learn", "scikit-learn-intelex")
+PEERS += ("manifolds-rs-fft", "manifolds-rs")
+QUALITIES = ("kl", "preservation", "spearman")
+
+Runs = Sequence[dict[str, str]]
+
+
+def all_data() -> str:
+    """Return openTSNE and ours on every data set of every size that openTSNE was run on."""
+    lines = [
+        '| data | rows | seeds | openTSNE | 750 iterations | 1,000, the default | `max_iter="auto"` | '
+        "KL, 1,000 | neighbours kept | Spearman |",
+        "|---|" + "---:|" * 9,
+    ]
+    sizes = sorted({int(row["n"]) for row in _rows()})
+    for n in sizes:
+        for data, name in NAMES.items():
+            theirs = _runs(data, n, "openTSNE")
+            if not theirs:
+                continue
+            ours = _runs(data, n, "native")
+            quality = [_compared(theirs, ours, one) for one in QUALITIES]
+            cells = [name, f"{n:,}", str(len(theirs)), _seconds(theirs)]
+            cells += [_against(_runs(data, n, engine), theirs) for engine in OURS]
+            lines.append(f"| {' | '.join([*cells, *quality])} |")
+    return "\n".join(lines) + "\n"
+
+
+def selected() -> str:
+    """Return a few of the rows of `all_data`, and the largest run."""
+    lines = [
+        '| data | rows | openTSNE | 750 iterations | 1,000, the default | `max_iter="auto"` | '
+        "KL, openTSNE → default |",
+        "|---|" + "---:|" * 6,
+    ]
+    for data, n in SHOWN:
+        theirs = _runs(data, n, "openTSNE")
+        cells = [NAMES[data], f"{n:,}", _seconds(theirs)]
+        cells += [_against(_runs(data, n, engine), theirs) for engine in OURS]
+        cells.append(_compared(theirs, _runs(data, n, "native"), "kl"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def peers() -> str:
+    """Return every engine on the mixture, by size, of the first seed."""
+    sizes = (2_000, 10_000, 50_000)
+    heads = " | ".join(f"{n:,} rows | KL | neighbours kept" for n in sizes)
+    lines = [f"| engine | {heads} |", "|---|" + "---:|" * (3 * len(sizes))]
+    for engine in PEERS:
+        cells = []
+        for n in sizes:
+            first = [run for run in _runs("mixture10", n, engine) if run["seed"] == "0"]
+            cells += [_seconds(first)]
+            cells += [_mean(first, one) if first else "–" for one in QUALITIES[:2]]
+        lines.append(f"| {engine} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def _rows() -> Runs:
+    with ENGINE_CSV.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _runs(data: str, n: int, engine: str) -> Runs:
+    wanted = (data, str(n), engine)
+    return [row for row in _rows() if (row["data"], row["n"], row["engine"]) == wanted]
+
+
+def _median(runs: Runs) -> float:
+    return statistics.median(float(run["seconds"]) for run in runs)
+
+
+def _seconds(runs: Runs) -> str:
+    if not runs:
+        return "–"
+    seconds = _median(runs)
+    return f"{seconds:.{0 if seconds >= 100 else 1 if seconds >= 2 else 2}f} s"
+
+
+def _against(ours: Runs, theirs: Runs) -> str:
+    """Return our seconds, and how many times as fast that is."""
+    if not ours or not theirs:
+        return _seconds(ours)
+    ratio = _median(theirs) / _median(ours)
+    return f"{_seconds(ours)}, {ratio:.{0 if ratio >= 10 else 1}f} ×"
+
+
+def _compared(theirs: Runs, ours: Runs, quality: str) -> str:
+    if not theirs or not ours:
+        return "–"
+    return f"{_mean(theirs, quality)} → {_mean(ours, quality)}"
+
+
+def _mean(runs: Runs, quality: str) -> str:
+    mean = statistics.mean(float(run[quality]) for run in runs)
+    return f"{mean:.{2 if quality == 'spearman' else 3}f}"

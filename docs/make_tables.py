@@ -201,7 +201,8 @@ def commands() -> str:
         assert command is not None
         context = click.Context(command, info_name=name, parent=group)
         usage = " ".join(("serverless-tsne", name, *command.collect_usage_pieces(context)))
-        records = [one.get_help_record(context) for one in command.params]
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        records = [one.get_help_record(context) for one in options]
         rows = [f"| `{_cell(record[0])}` | {_cell(record[1])} |" for record in records if record]
         table = "\n".join(["| option | meaning |", "|---|---|", *rows, ""]) if rows else ""
         about = inspect.cleandoc(command.help or "")

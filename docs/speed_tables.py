@@ -48,8 +48,8 @@ Runs = Sequence[dict[str, str]]
 def all_data() -> str:
     """Return openTSNE and ours on every data set of every size that openTSNE was run on."""
     lines = [
-        '| data | rows | seeds | openTSNE | 750 iterations | 1,000, the default | `max_iter="auto"` | '
-        "KL, 1,000 | neighbours kept | Spearman |",
+        "| data | rows | seeds | openTSNE | 750 iterations | 1,000, the default | "
+        '`max_iter="auto"` | KL, 1,000 | neighbours kept | Spearman |',
         "|---|" + "---:|" * 9,
     ]
     sizes = sorted({int(row["n"]) for row in _rows()})

@@ -47,7 +47,10 @@ _REFUSALS: Mapping[str, tuple[type[BackendError], str]] = {
     "diverged": (EmbeddingError, ""),
     "memory": (GpuMemoryError, ""),
     "cost limit": (CostLimitError, "Raise max_cost, or choose fewer iterations."),
-    "failed": (RemoteError, ""),
+    "failed": (
+        RemoteError,
+        "`modal app logs serverless-tsne` shows where; please report it with that.",
+    ),
 }
 
 

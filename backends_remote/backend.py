@@ -89,7 +89,8 @@ class ModalBackend(Backend):
                 None,
                 "how X is sent",
                 lambda value: value in (None, "raw", "lossless", "float16", "rotated"),
-                '"raw", "lossless", "float16", "rotated", or None for what is quickest',
+                '"raw", "lossless", "float16", "rotated", or None for the smallest within '
+                "transfer_loss (raw where encoding should take longer than it saves)",
             ),
             "timeout": Option(
                 None,

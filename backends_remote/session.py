@@ -164,7 +164,6 @@ class Session:
                     max_loss=self._terms.transfer_loss,
                     metric=str(self._problem.metric),
                     codec=self._terms.codec,
-                    n_threads=self._problem.n_threads,
                 )
             began = time.perf_counter()
             with outbox.packed(self._X, encoding, self._problem.n_threads) as parcel:

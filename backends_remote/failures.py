@@ -70,7 +70,14 @@ def refusal(header: Mapping[str, Any]) -> BackendError:
 
 @contextmanager
 def before_work() -> Iterator[None]:
-    """Turn what Modal raises before anything was computed into errors that ``auto`` survives."""
+    """Turn what Modal raises before anything was computed into errors that ``auto`` survives.
+
+    Raises
+    ------
+    NotLoggedInError, NotDeployedError, ServiceUnreachableError
+    BackendUnavailableError
+        For want of quota, or because Modal refuses image, call or version.
+    """
     from modal import exception as modal
 
     try:

@@ -175,7 +175,12 @@ def examine(*, wake: bool = False) -> Iterator[Finding]:
 
 
 def data_sets() -> list[DataSet]:
-    """Return the data sets on the volume, the oldest first."""
+    """Return the data sets on the volume, the oldest first.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+    """
     found: dict[str, DataSet] = {}
     for file in DataVolume().files():
         digest = PurePosixPath(file.path).parts[0]
@@ -189,7 +194,18 @@ def data_sets() -> list[DataSet]:
 
 
 def purge(older_than_days: float = 0.0) -> list[DataSet]:
-    """Remove data sets from the volume; return those removed."""
+    """Remove data sets from the volume; return those removed.
+
+    Parameters
+    ----------
+    older_than_days : float, default=0.0
+        Leave those that were written since.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+        Some may have been removed.
+    """
     volume = DataVolume()
     limit = time.time() - older_than_days * DAY_SECONDS
     gone = [one for one in data_sets() if one.written_at <= limit]

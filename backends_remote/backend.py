@@ -89,7 +89,8 @@ class ModalBackend(Backend):
                 None,
                 "how X is sent",
                 lambda value: value in (None, "raw", "lossless", "float16", "rotated"),
-                '"raw", "lossless", "float16", "rotated", or None for what is quickest',
+                '"raw", "lossless", "float16", "rotated", or None for the smallest within '
+                "transfer_loss (raw where encoding should take longer than it saves)",
             ),
             "timeout": Option(
                 None,
@@ -146,7 +147,11 @@ class ModalBackend(Backend):
         )
 
     def ask(self, machine: Machine) -> Machine:
-        """Ask the provider which kinds of GPU have a container ready."""
+        """Ask the provider whether the two cheapest kinds of GPU have a container ready.
+
+        Each question is a round trip, and three more the first time. So nobody asks for the other
+        kinds, whose last call tells, or for containers with a longer time limit.
+        """
         from backends_remote.client import Client
 
         warm = dict(machine.known_warm)

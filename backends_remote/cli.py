@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from backends_remote.account import DataSet
 
 
 @click.command()
@@ -32,13 +35,20 @@ def deploy() -> None:
 
 
 @click.command()
-def undeploy() -> None:
-    """Remove the service from your Modal account; uploaded data stay until purged."""
-    from backends_remote.account import undeploy as undeploy_service
+@click.option("--purge", is_flag=True, help="Remove the uploaded data first.")
+def undeploy(purge: bool) -> None:
+    """Remove the service from your Modal account; uploaded data stay unless purged."""
+    from backends_remote import account
 
-    was_there = undeploy_service()
+    if purge:
+        _echo_data_sets(account.purge(), "Removed ")
+    was_there = account.undeploy()
     click.echo("Removed the service." if was_there else "There was no service.")
-    click.echo("Uploaded data go after some days, or now with `serverless-tsne data --purge`.")
+    if not purge:
+        click.echo(
+            "Uploaded data, if any, stay in your account until you remove them with "
+            "`serverless-tsne data --purge`: no container starts any more that would."
+        )
 
 
 @click.command()
@@ -107,22 +117,24 @@ def cancel(job_id: str) -> None:
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
-    default=0.0,
     metavar="DAYS",
-    help="Remove only those written longer ago.",
+    help="With --purge: remove only those written longer ago.",
 )
-def data(show: bool, purge: bool, older_than: float) -> None:
+def data(show: bool, purge: bool, older_than: float | None) -> None:
     """List or remove the data that were uploaded to your Modal account."""
     from backends_remote import account
-    from tsne_backends.plan_view import size
 
     if show and purge:
         raise ValueError("Give either --list or --purge, and not both.")
-    found = account.purge(older_than) if purge else account.data_sets()
-    for one in found:
-        click.echo(f"{one.digest[:16]}  {size(one.n_bytes)}  {_ago(one.written_at)}")
-    total = size(sum(one.n_bytes for one in found))
-    click.echo(f"{'Removed ' if purge else ''}{len(found)} data set(s), {total}.")
+    if older_than is not None and not purge:
+        raise ValueError(
+            f"--older-than says what --purge removes, and was given ({older_than:g}) without it. "
+            "Add --purge to remove those data sets, or leave --older-than out to list all."
+        )
+    if purge:
+        _echo_data_sets(account.purge(older_than or 0.0), "Removed ")
+    else:
+        _echo_data_sets(account.data_sets(), "")
 
 
 def with_loopback(work: Callable[[], Any]) -> Any:
@@ -146,6 +158,15 @@ def with_loopback(work: Callable[[], Any]) -> Any:
     with TemporaryDirectory() as name, store.elsewhere(Path(name)), Loopback():
         account.deploy()
         return work()
+
+
+def _echo_data_sets(found: Sequence[DataSet], verb: str) -> None:
+    from tsne_backends.plan_view import size
+
+    for one in found:
+        click.echo(f"{one.digest[:16]}  {size(one.n_bytes)}  {_ago(one.written_at)}")
+    total = size(sum(one.n_bytes for one in found))
+    click.echo(f"{verb}{len(found)} data set(s), {total}.")
 
 
 def _ago(at: float) -> str:

@@ -84,17 +84,42 @@ class Client:
             self._service = within(network.CALL_SECONDS, self._look_up)
 
     def wake(self) -> str:
-        """Ask for a container, and return the id of the call that it will answer."""
+        """Ask for a container, and return the id of the call that it will answer.
+
+        Raises
+        ------
+        NotLoggedInError, NotDeployedError, ServiceUnreachableError, BackendUnavailableError
+            As in `failures.before_work`: nothing was computed.
+        """
         return self._spawn("wake", network.CALL_SECONDS)
 
     def submit(self, request: bytes, data: bytes) -> str:
-        """Ask for a map, and return the id of the job."""
+        """Ask for a map, and return the id of the job.
+
+        Parameters
+        ----------
+        request : bytes
+            A frame of kind ``"request"``; see `service.Service.embed`.
+        data : bytes
+            A frame of kind ``"data"``, or nothing.
+
+        Raises
+        ------
+        NotLoggedInError, NotDeployedError, ServiceUnreachableError, BackendUnavailableError
+            As in `failures.before_work`: nothing was computed.
+        """
         return self._spawn(
             "embed", network.CALL_SECONDS + len(data) / network.SLOWEST_UPLOAD, request, data
         )
 
     def stats(self) -> Stats:
-        """Return how many containers there are, and how many inputs wait for one."""
+        """Return how many containers there are, and how many inputs wait for one.
+
+        Raises
+        ------
+        NotLoggedInError, NotDeployedError, ServiceUnreachableError, BackendUnavailableError
+            As in `failures.before_work`.
+        """
         with before_work():
             found = within(network.CALL_SECONDS, lambda: self._service.wake.get_current_stats())
         # Older clients of Modal have another name for the same number.

@@ -2,7 +2,8 @@
 
 Candidates, of which the smallest that keeps enough neighbours is used:
 
-- ``"raw"``: X as it lies in memory, for a link faster than compression;
+- ``"raw"``: X as it lies in memory, only where asked for, as by a plan for a link faster than
+  compression;
 - ``"lossless"``: bytes shuffled and compressed, bit for bit;
 - ``"float16"``: half precision, scaled by a power of two;
 - ``"rotated"``: principal axes, each quantised with its own step, for dense X in the Euclidean and
@@ -52,8 +53,6 @@ SMALL_BYTES = 262_144
 LEAST_ROWS = 8
 #: A larger loss cannot be measured without bias, and is hardly wanted.
 MAX_LOSS = 0.25
-#: Bytes of X encoded per second on 2 cores; `benchmarks/codecs.py` on 768 features.
-ENCODE_RATES = {"raw": 2.0e9, "lossless": 4.0e8, "float16": 5.0e8, "rotated": 3.0e8}
 #: Half precision holds up to 65,504; a scaled matrix has its largest value below 2**15.
 _HALF_EXPONENT = 15
 
@@ -64,11 +63,9 @@ def choose_encoding(
     *,
     max_loss: float = 0.02,
     metric: str = "euclidean",
-    upload_bytes_per_second: float | None = None,
     codec: str | None = None,
-    n_threads: int = 2,
 ) -> Encoding:
-    """Measure what each candidate costs and loses on a sample, and return the best.
+    """Measure what each candidate costs and loses on a sample, and return the smallest.
 
     Parameters
     ----------
@@ -81,13 +78,9 @@ def choose_encoding(
         1.6 standard errors for sampling. 0 sends X bit for bit.
     metric : str, default="euclidean"
         In one whose loss cannot be measured, X is sent bit for bit.
-    upload_bytes_per_second : float, optional
-        Where given, the candidate with the least time to encode and send is taken, else the
-        smallest.
     codec : {"raw", "lossless", "float16", "rotated"}, optional
-        Forces one: "rotated" still keeps within ``max_loss``, "float16" loses what it loses.
-    n_threads : int, default=2
-        Of `encode_blocks`; a sample is too small to gain.
+        Forces one: "rotated" still keeps within ``max_loss``, "float16" loses what it loses. "raw"
+        is never taken otherwise.
 
     Returns
     -------
@@ -99,18 +92,14 @@ def choose_encoding(
         A parameter is out of range, or a forced codec cannot encode this matrix.
     """
     sparse = _check(X, n_neighbors, max_loss, metric, codec)
-    exact = [_raw(X), _lossless(X)] if codec in (None, "raw", "lossless") else []
-    if codec in ("raw", "lossless"):
-        return exact[CODECS.index(codec)]
-    rate = upload_bytes_per_second
-    if rate is None:
-        exact = exact[1:]
-    n_bytes = _bytes_of(X)
+    if codec == "raw":
+        return _raw(X)
+    best = _lossless(X) if codec in (None, "lossless") else None
     measurable = is_measurable(metric, sparse=sparse) and X.shape[0] >= LEAST_ROWS
-    if codec is None and (max_loss == 0 or n_bytes < SMALL_BYTES or not measurable):
-        return min(exact, key=lambda one: _seconds(one, n_bytes, rate))
+    may_lose = max_loss > 0 and _bytes_of(X) >= SMALL_BYTES and measurable
+    if best is not None and (codec == "lossless" or not may_lose):
+        return best
     neighbors = NeighborSample(X, n_neighbors, metric)
-    candidates = exact
     if codec == "rotated" or (codec is None and not sparse and metric in ROTATABLE):
         rotated = _rotated(X, neighbors, metric, max_loss)
         if rotated is None and codec == "rotated":
@@ -118,11 +107,11 @@ def choose_encoding(
                 f"No step keeps the loss of codec 'rotated' within max_loss={max_loss}: rows lie "
                 "too far apart for float32, or are all equal; use the codec 'lossless'."
             )
-        candidates = [*candidates, rotated] if rotated is not None else candidates
-    best = min(candidates, key=lambda one: _seconds(one, n_bytes, rate)) if candidates else None
+        if rotated is not None and _is_smaller(rotated, best):
+            best = rotated
     if codec != "rotated":
         half = _half(X)
-        if best is None or _seconds(half, n_bytes, rate) < _seconds(best, n_bytes, rate):
+        if _is_smaller(half, best):
             half = replace(half, header=half.header | {"unit": _half_unit(X)})
             measured = neighbors.loss_of(lambda rows: _through_half(rows, half.header["unit"]))
             if best is None or measured.within(max_loss):
@@ -199,15 +188,13 @@ def _bytes_of(X: Any) -> int:
     return int(X.size * X.itemsize)
 
 
-def _seconds(encoding: Encoding, n_bytes: int, rate: float | None) -> float:
-    """Return the time to encode and send; the bytes themselves where the link is not known."""
-    if rate is None:
-        return encoding.expected_bytes
-    return n_bytes / ENCODE_RATES[encoding.codec] + encoding.expected_bytes / rate
+def _is_smaller(encoding: Encoding, best: Encoding | None) -> bool:
+    """Tell whether an encoding takes fewer bytes than the best so far, if there is one."""
+    return best is None or encoding.expected_bytes < best.expected_bytes
 
 
 def _raw(X: Any) -> Encoding:
-    return Encoding("raw", header_of(X), (), 0.0, float(_bytes_of(X)))
+    return Encoding("raw", header_of(X), 0.0, float(_bytes_of(X)))
 
 
 def _lossless(X: Any) -> Encoding:
@@ -252,10 +239,10 @@ def _smallest(
     best: Encoding | None = None
     for shuffle, mode in variants:
         options = {**extra, "shuffle": shuffle, "mode": mode}
-        trial = Encoding(codec, {**header_of(probe), **options}, (), 0.0, 0.0)
+        trial = Encoding(codec, {**header_of(probe), **options}, 0.0, 0.0)
         size = growth * sum(map(len, encode_blocks(probe, trial, n_threads=1)))
         if best is None or size < best.expected_bytes:
-            best = Encoding(codec, {**header_of(X), **options}, (), 0.0, size)
+            best = Encoding(codec, {**header_of(X), **options}, 0.0, size)
     assert best is not None
     return best
 
@@ -285,4 +272,4 @@ def _rotated(
     header |= {"step": math.ldexp(step, exponent), "quarters": quarters.tolist()}
     # Squares of such coordinates do not fit float32; the receiver decides what to do about them.
     header["dtype"] = "<f4" if abs(exponent) <= 60 else "<f8"
-    return Encoding("rotated", header, (), loss.share, size, rotation, slack, kept)
+    return Encoding("rotated", header, loss.share, size, rotation, slack, kept)

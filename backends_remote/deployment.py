@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT_SECONDS = TIMEOUTS_SECONDS[0]
 #: Largest encoded frame a service takes, in bytes: more than fits the largest GPU decoded.
 MAX_FRAME_BYTES = 32 << 30
 
-#: Uploaded data are removed this long after they were written.
+#: A container that starts removes uploaded data that were written longer ago.
 DATA_DAYS = 7
 DAY_SECONDS = 86400.0
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Metrics whose distances a rotation keeps.
-EUCLIDEAN = frozenset({"euclidean", "l2", "sqeuclidean"})
+EUCLIDEAN = frozenset({"euclidean", "l2"})
 ROTATABLE = EUCLIDEAN | {"cosine"}
 #: Others that can be measured here, by SciPy's names for them.
 SCIPY_METRICS = {
@@ -17,8 +17,6 @@ SCIPY_METRICS = {
     "l1": "cityblock",
     "chebyshev": "chebyshev",
     "correlation": "correlation",
-    "canberra": "canberra",
-    "braycurtis": "braycurtis",
 }
 
 

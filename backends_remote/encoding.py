@@ -36,8 +36,6 @@ class Encoding:
     codec : {"raw", "lossless", "float16", "rotated"}
     header : dict
         Plain values, all that `decode` needs beside the blocks.
-    tables : tuple of bytes
-        Always empty: the rotation need not be sent, and the rest is in the blocks.
     loss : float
         Measured share of neighbours changed.
     expected_bytes : float
@@ -52,7 +50,6 @@ class Encoding:
 
     codec: str
     header: dict[str, Any]
-    tables: tuple[bytes, ...]
     loss: float
     expected_bytes: float
     rotation: Rotation | None = field(default=None, repr=False, compare=False)

@@ -47,7 +47,10 @@ _REFUSALS: Mapping[str, tuple[type[BackendError], str]] = {
     "diverged": (EmbeddingError, ""),
     "memory": (GpuMemoryError, ""),
     "cost limit": (CostLimitError, "Raise max_cost, or choose fewer iterations."),
-    "failed": (RemoteError, ""),
+    "failed": (
+        RemoteError,
+        "`modal app logs serverless-tsne` shows where; please report it with that.",
+    ),
 }
 
 
@@ -67,7 +70,14 @@ def refusal(header: Mapping[str, Any]) -> BackendError:
 
 @contextmanager
 def before_work() -> Iterator[None]:
-    """Turn what Modal raises before anything was computed into errors that ``auto`` survives."""
+    """Turn what Modal raises before anything was computed into errors that ``auto`` survives.
+
+    Raises
+    ------
+    NotLoggedInError, NotDeployedError, ServiceUnreachableError
+    BackendUnavailableError
+        For want of quota, or because Modal refuses image, call or version.
+    """
     from modal import exception as modal
 
     try:

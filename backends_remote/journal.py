@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from backends_remote.deployment import DATA_DAYS, DAY_SECONDS
+from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from tsne_backends import store
 
 #: Modal keeps results for 7 days; a job is forgotten with its result.
@@ -52,6 +52,8 @@ class Job:
         Shape of the map.
     started_at : float
         Seconds since 1970.
+    timeout_seconds : int
+        The provider's limit on the run; with ``gpu`` it tells in which pool of containers it runs.
     state : str
         ``"running"``, as far as this machine knows, ``"done"``, ``"cancelled"`` or ``"failed"``.
     """
@@ -62,6 +64,7 @@ class Job:
     n_samples: int
     n_components: int
     started_at: float
+    timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     state: str = "running"
 
 

@@ -32,7 +32,11 @@ class Place:
     def expire(self) -> None:
         """Remove data sets that were uploaded long ago; a client sends them again if need be."""
         limit = time.time() - DATA_DAYS * DAY_SECONDS
-        for one in self.folder.iterdir() if self.folder.is_dir() else ():
+        try:
+            folders = list(self.folder.iterdir())
+        except OSError:  # no reason not to serve; the next container tries again
+            return
+        for one in folders:
             # Another container may be removing the same.
             with suppress(OSError, ValueError):
                 if max(file.stat().st_mtime for file in one.iterdir()) < limit:

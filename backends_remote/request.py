@@ -94,7 +94,8 @@ def problem_from(parameters: Any, X: Any, n_threads: int) -> Problem:
     for name, is_legal in FIELDS.items():
         if not is_legal(parameters[name]):
             raise ValueError(
-                f"The request asks for {name} = {parameters[name]!r:.60}, which is none."
+                f"The request asks for {name} = {parameters[name]!r:.60}, a value that the service "
+                "does not take; change it, or use a local backend."
             )
     n_samples, n_features = X.shape
     if n_samples < 2 or n_features < 1:

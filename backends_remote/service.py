@@ -7,6 +7,7 @@ that the client can raise its own error for it.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from backends_remote import wire
-from backends_remote.codec import CodecError, decode
+from backends_remote.decoding import decode
 from backends_remote.deployment import MAX_FRAME_BYTES
 from backends_remote.kept import GraphMemory, KeptData
+from backends_remote.packing import CodecError
 from backends_remote.place import Place
 from backends_remote.request import problem_from
 from tsne_backends import __version__
@@ -37,6 +39,8 @@ from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Callback, Run
 from tsne_backends.transfer import USABLE_MEMORY, gpu_bytes
+
+logger = logging.getLogger("tsne_backends")
 
 #: Largest X after decoding, in bytes: what fits the largest GPU.
 MAX_DATA_BYTES = 64 << 30
@@ -65,7 +69,8 @@ class Service:
     engines : tuple of str, default=("cuml",)
         Backends to compute with, the first that is available.
     place : Place, optional
-        Where uploaded data lie; None where all data come with the request.
+        Where uploaded data lie; None where all data come with the request. Those that have lain
+        there too long are removed at once.
     max_frame_bytes, max_data_bytes : int
         Limits on encoded and decoded data.
     """
@@ -82,6 +87,8 @@ class Service:
         self._max_frame_bytes = max_frame_bytes
         self._max_data_bytes = max_data_bytes
         self._kept = KeptData()
+        if place is not None:
+            place.expire()
 
     def wake(self) -> bytes:
         """Say who is here; also what starts a container early.
@@ -91,8 +98,6 @@ class Service:
         bytes
             A frame of kind ``"answer"`` with ``status`` ``"awake"``.
         """
-        if self._place is not None:
-            self._place.expire()
         engine = next((name for name in self._engines if _unusable(name) == ""), "")
         return wire.pack("answer", {"status": "awake", **self._identity(), "engine": engine})
 
@@ -123,14 +128,18 @@ class Service:
             return self._refuse("version", str(error))
         except (DamagedFrameError, CodecError) as error:
             return self._refuse("damaged", str(error))
-        except (BackendUnavailableError, UnsupportedProblemError, ValueError) as error:
+        except BackendUnavailableError as error:
+            return self._refuse("no engine", str(error))
+        except (UnsupportedProblemError, ValueError) as error:
             return self._refuse("unsupported", str(error))
         except EmbeddingError as error:
             return self._refuse("diverged", str(error))
         except MemoryError as error:
             return self._refuse("memory", str(error) or "Memory ran out.")
         except Exception as error:  # the client must hear of it in words, not as a pickle
-            return self._refuse("failed", f"{type(error).__name__}: {error}")
+            logger.exception("A map failed in a way that has no name.")
+            sentence = f"The service failed with {type(error).__name__} ({error})."
+            return self._refuse("failed", sentence)
 
     def _embed(self, request: bytes, data: bytes) -> bytes:
         header = self._read_request(request)

@@ -107,7 +107,7 @@ class Session:
         self._client = Client(terms.gpu, terms.timeout_seconds)
         self._data_key = ""
         self._is_awake = False
-        self._watch = Watch(self._client, run.note, terms.max_seconds)
+        self._watch = Watch(run.note, terms.max_seconds)
 
     def embed(self) -> Embedding:
         """Return the map.
@@ -164,7 +164,6 @@ class Session:
                     max_loss=self._terms.transfer_loss,
                     metric=str(self._problem.metric),
                     codec=self._terms.codec,
-                    n_threads=self._problem.n_threads,
                 )
             began = time.perf_counter()
             with outbox.packed(self._X, encoding, self._problem.n_threads) as parcel:
@@ -209,9 +208,8 @@ class Session:
         self._run.note("waiting for a container")
         for tries_left in reversed(range(1 + PREEMPTION_TRIES)):
             try:
-                answer = fetch(
-                    wake_id, self._run.note, self._watch.between_polls(is_awake=self._is_awake)
-                )
+                watch = self._watch.between_polls(self._client, is_awake=self._is_awake)
+                answer = fetch(wake_id, self._run.note, watch)
                 break
             except PreemptedError as error:
                 if not tries_left:
@@ -278,6 +276,7 @@ class Session:
             n_samples=self._problem.n_samples,
             n_components=self._problem.n_components,
             started_at=time.time(),
+            timeout_seconds=self._terms.timeout_seconds,
         )
         journal.record_job(job)
         _waited_for[job.id] = job
@@ -287,10 +286,9 @@ class Session:
     def _finish(self, job: journal.Job) -> Embedding:
         """Wait for a job's map; on Ctrl-C ask what is to become of it."""
         began = time.perf_counter()
+        watch = self._watch.between_polls(self._pool_of(job), is_awake=self._is_awake)
         try:
-            answer = fetch(
-                job.id, self._run.note, self._watch.between_polls(is_awake=self._is_awake)
-            )
+            answer = fetch(job.id, self._run.note, watch)
             embedding, seconds = read_map(answer, job)
         except KeyboardInterrupt:
             interrupted(job)
@@ -318,6 +316,14 @@ class Session:
         self._run.report(embedding.n_iter, embedding.kl_divergence, embedding.coordinates)
         details = {**embedding.details, **self._run.transfer, "job": job.id}
         return replace(embedding, details=details)
+
+    def _pool_of(self, job: journal.Job) -> Client:
+        """Return the pool of containers that a job runs in; an earlier fit's may be another."""
+        if (job.gpu, job.timeout_seconds) == (self._terms.gpu, self._terms.timeout_seconds):
+            return self._client
+        pool = Client(job.gpu, job.timeout_seconds)
+        pool.connect()
+        return pool
 
     def _add(self, phase: str, seconds: float) -> None:
         timings = self._run.timings

@@ -25,7 +25,13 @@ class StoredFile:
 
 
 class DataVolume:
-    """The volume with uploaded data, one folder per data set, named by its digest."""
+    """The volume with uploaded data, one folder per data set, named by its digest.
+
+    Raises
+    ------
+    NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+        As in `failures.before_work`; the methods raise the same.
+    """
 
     def __init__(self) -> None:
         with before_work():
@@ -33,7 +39,12 @@ class DataVolume:
             self._volume = within(network.CALL_SECONDS, _volume)
 
     def files(self, folder: str = "/") -> list[StoredFile]:
-        """Return all files in a folder; none where it does not exist."""
+        """Return all files in a folder; none where it does not exist.
+
+        Raises
+        ------
+        NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+        """
         none: list[Any] = []
         entries = self._unless_missing(
             lambda: list(self._volume.listdir(folder, recursive=True)), none
@@ -45,7 +56,12 @@ class DataVolume:
         ]
 
     def put(self, folder: str, files: Iterable[Path]) -> None:
-        """Upload files, in one batch. From paths, because Modal copies what is in memory."""
+        """Upload files, in one batch. From paths, because Modal copies what is in memory.
+
+        Raises
+        ------
+        NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+        """
         files = list(files)
 
         def upload() -> None:
@@ -58,7 +74,12 @@ class DataVolume:
             within(network.CALL_SECONDS + n_bytes / network.SLOWEST_UPLOAD, upload)
 
     def remove(self, folder: str) -> None:
-        """Remove a data set; nothing where it is not there."""
+        """Remove a data set; nothing where it is not there.
+
+        Raises
+        ------
+        NotLoggedInError, ServiceUnreachableError, BackendUnavailableError
+        """
         self._unless_missing(lambda: self._volume.remove_file(f"/{folder}", recursive=True), None)
 
     def _unless_missing(self, work: Callable[[], T], otherwise: T) -> T:

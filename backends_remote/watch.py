@@ -17,26 +17,24 @@ class Watch:
 
     Parameters
     ----------
-    client : Client
     note : callable
         Told in words whether the job waits or runs.
     max_seconds : float or None
         Seconds that the user pays for, from now on.
     """
 
-    def __init__(
-        self, client: Client, note: Callable[[str], None], max_seconds: float | None
-    ) -> None:
-        self._client = client
+    def __init__(self, note: Callable[[str], None], max_seconds: float | None) -> None:
         self._note = note
         self._max_seconds = max_seconds
         self._began = time.monotonic()
 
-    def between_polls(self, *, is_awake: bool) -> Callable[[], None]:
+    def between_polls(self, pool: Client, *, is_awake: bool) -> Callable[[], None]:
         """Return a check of the money, and of whether there is a machine to wait for.
 
         Parameters
         ----------
+        pool : Client
+            Of the containers that the call waits for; connected.
         is_awake : bool
             Whether a container has answered already.
         """
@@ -51,7 +49,7 @@ class Watch:
             if has_machine:
                 return
             try:
-                stats = self._client.stats()
+                stats = pool.stats()
             except (BackendError, TimeoutError):
                 return  # the next poll will find out whether the connection is lost
             has_machine = stats.n_containers > 0 and not stats.n_waiting
@@ -61,7 +59,7 @@ class Watch:
                 said = words
             if not stats.n_containers and time.monotonic() - began > START_PATIENCE_SECONDS:
                 raise GpuUnavailableError(
-                    f"No machine with a GPU of kind {self._client.gpu} became free within "
+                    f"No machine with a GPU of kind {pool.gpu} became free within "
                     f'{START_PATIENCE_SECONDS:.0f} s. Choose another "gpu" in backend_options.'
                 )
 

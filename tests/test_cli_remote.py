@@ -123,6 +123,23 @@ def test_data_are_listed_and_purged(cloud, run, monkeypatch):
     assert "Removed 1" in run("data", "--purge").output
     assert "0 data set(s)" in run("data").output
     assert run("data", "--list", "--purge").exit_code == 2
+    refused = run("data", "--older-than", "1")
+    assert refused.exit_code == 2
+    assert "Add --purge" in refused.output
+
+
+def test_undeploy_leaves_uploaded_data_or_purges_them(cloud, run, monkeypatch):
+    monkeypatch.setattr(outbox, "INLINE_BYTES", 100)
+    run("data", "--purge")
+    X = np.random.default_rng().normal(size=(200, 10)).astype(np.float32)
+    ServerlessTSNE(backend="modal", perplexity=5, max_iter=250, random_state=0).fit(X)
+    assert "stay in your account until" in run("undeploy").output
+    assert "1 data set(s)" in run("data").output
+    output = run("undeploy", "--purge").output
+    assert "Removed 1 data set(s)" in output
+    assert "stay" not in output
+    assert "0 data set(s)" in run("data").output
+    run("deploy")
 
 
 def test_commands_without_a_network_end_with_a_sentence(cloud, run, monkeypatch):

@@ -160,12 +160,6 @@ def test_smallest_candidate_is_used():
     assert forced["float16"].expected_bytes < forced["lossless"].expected_bytes
 
 
-def test_a_fast_link_is_not_kept_waiting():
-    X = clusters(6_000, 32)
-    assert choose_encoding(X, 30, upload_bytes_per_second=1e11).codec == "raw"
-    assert choose_encoding(X, 30, upload_bytes_per_second=1e6).codec == "rotated"
-
-
 def test_small_matrices_are_sent_exactly():
     assert choose_encoding(clusters(100, 8), 30).codec == "lossless"
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,3 +209,11 @@ def test_memory_follows_what_was_measured():
     assert 312e6 <= graph <= 2 * 312e6
     exact = cost.exact_engine_bytes(sized(3_000, 10))
     assert 206e6 <= exact <= 2 * 206e6
+
+
+def test_the_prices_in_the_documentation_are_those_of_the_model():
+    page = (Path(__file__).parent.parent / "docs" / "remote.md").read_text(encoding="utf-8")
+    for gpu in transfer.GPUS.values():
+        idle = gpu.usd_per_hour / 3600 * transfer.IDLE_SECONDS
+        assert f"| {gpu.name} | ${gpu.usd_per_hour:.3f} | ${idle:.3f} |" in page
+    assert f"list price of {transfer.PRICES_OF}" in page

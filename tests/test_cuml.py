@@ -431,13 +431,35 @@ def test_auto_goes_on_with_the_next_backend(gpu, monkeypatch):
 
 def test_an_engine_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuvs.common", None)
-    with pytest.raises(BackendUnavailableError, match="cannot be loaded"):
+    with pytest.raises(BackendUnavailableError, match=r"cannot be loaded.*`pip install"):
         load_backend("cuml").embed(sized(300, 8), blobs(), Run())
 
 
 def test_a_device_that_is_not_there(monkeypatch):
     with pytest.raises(BackendUnavailableError, match="invalid device ordinal"):
         load_backend("cuml").embed(sized(300, 8, options={"device": 2}), blobs(), Run())
+
+
+@pytest.mark.parametrize(
+    ("changes", "second", "words"),
+    [
+        ({}, {"memory_bytes": 1e9}, "a NVIDIA L4 has 1"),
+        ({"metric": "manhattan"}, {}, "CUDA_VISIBLE_DEVICES=1"),
+        ({}, {}, "invalid device ordinal"),  # taken, and the stand-in has no second GPU
+    ],
+)
+def test_data_on_the_second_gpu_are_judged_by_that_gpu(monkeypatch, changes, second, words):
+    """A plan does not know where X lies; the backend does, before any work."""
+    import cupy
+    from fake_rapids import GPU
+
+    gpus = [GPU, replace(GPU, **second)]
+    monkeypatch.setattr(module, "visible_gpus", lambda: (gpus, ""))
+    monkeypatch.setattr(cupy.ndarray, "device", cupy.cuda.Device(1))
+    problem = sized(300, 8, **changes)
+    assert load_backend("cuml").can_run(problem).ok
+    with pytest.raises(BackendUnavailableError, match=words):
+        load_backend("cuml").embed(problem, cupy.asarray(blobs()), Run())
 
 
 def test_other_errors_stay_what_they_are():
@@ -498,5 +520,5 @@ def test_auto_weighs_the_gpu_against_the_processor(monkeypatch):
 
 
 def test_unsupported_problems_name_who_would_do():
-    with pytest.raises(UnsupportedProblemError, match="opentsne"):
+    with pytest.raises(UnsupportedProblemError, match='backend="native" makes 1'):
         fit(n_components=1)

@@ -181,6 +181,24 @@ def test_data_that_expire_between_upload_and_use_are_sent_again(cloud, X, monkey
     assert np.isfinite(remote(seed=1).fit_transform(X)).all()
 
 
+@pytest.mark.parametrize("other", [{"gpu": "L4"}, {"gpu": "T4", "timeout": 7200}])
+def test_a_job_in_another_pool_of_containers_is_waited_for(cloud, X, monkeypatch, other):
+    """The pool that the second fit would use stays empty, which says nothing of the job."""
+    monkeypatch.setattr(watch, "START_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.1)
+    cloud.end_containers()
+    long = {"max_iter": 5000, "n_iter_without_progress": 1_000_000, "min_grad_norm": 0.0}
+    first = remote(options={"gpu": "T4", "timeout": 1200, "codec": "raw"}, **long)
+    thread = threading.Thread(target=first.fit, args=[X])
+    thread.start()
+    while not journal.jobs():
+        time.sleep(0.05)
+    second = remote(options={**other, "codec": "raw"}, **long).fit(X)
+    thread.join()
+    assert second.details_["job"] == first.details_["job"]
+    np.testing.assert_array_equal(second.embedding_, first.embedding_)
+
+
 def test_a_job_that_ended_for_want_of_data_is_no_obstacle(cloud, X):
     remote().fit(X)
     (job,) = journal.jobs()

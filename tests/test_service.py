@@ -21,7 +21,12 @@ from backends_remote.request import FIELDS, parameters_of
 from backends_remote.service import MAX_REQUEST_BYTES, Service
 from tsne_backends import Problem, __version__, register_backend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
-from tsne_backends.errors import GpuMemoryError, RemoteError
+from tsne_backends.errors import (
+    BackendUnavailableError,
+    EngineMissingError,
+    GpuMemoryError,
+    RemoteError,
+)
 from tsne_backends.machine import LocalGpu
 from tsne_backends.registry import unregister_backend
 
@@ -196,6 +201,39 @@ def test_memory_that_runs_out_is_told_with_the_size_that_fits(X, monkeypatch):
     assert "rows fit" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "name", "named", "words"),
+    [
+        (
+            BackendUnavailableError("libcuvs is missing."),
+            "no engine",
+            EngineMissingError,
+            "libcuvs",
+        ),
+        (KeyError("x"), "failed", RemoteError, "KeyError ('x')"),
+    ],
+)
+def test_trouble_inside_the_engine(X, caplog, trouble, name, named, words):
+    """What an engine cannot load is no fault of the problem; what has no name is logged whole."""
+
+    class Troubled(OpenTSNEBackend):
+        def embed(self, problem, X, run):
+            raise trouble
+
+    register_backend("troubled", Troubled)
+    try:
+        message = refused(Service(("troubled",)).embed(asked(framed(X)), framed(X)), name)
+    finally:
+        unregister_backend("troubled")
+    assert words in message
+    error = refusal({"error": name, "message": message})
+    assert type(error) is named
+    assert str(error).endswith(".")
+    if named is RemoteError:
+        assert caplog.records[-1].exc_info[1] is trouble
+        assert "modal app logs serverless-tsne" in str(error)
+
+
 def test_an_answer_without_sense_is_still_an_error():
     assert "did not say why" in str(refusal({}))
     assert isinstance(refusal({"error": ["odd"], "message": 5}), RemoteError)
@@ -248,14 +286,15 @@ def test_data_are_read_from_the_volume(tmp_path, X):
         fresh.embed(asked(data, data={**place, "parts": wrong}), b"")  # whatever, but no crash
 
 
-def test_old_data_go_when_a_container_wakes(tmp_path):
+def test_old_data_go_when_a_container_starts(tmp_path):
     for name, age in (("old", 8), ("new", 6)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "00000").write_bytes(b"head")
         at = time.time() - age * 86400
         os.utime(tmp_path / name / "00000", (at, at))
-    Service(("opentsne",), Place(tmp_path)).wake()
+    Service(("opentsne",), Place(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    Service(("opentsne",), Place(tmp_path / "nothing uploaded yet"))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -118,9 +118,10 @@ class ServerlessTSNE(
         ``callback(iteration, kl, embedding)``, every 50 iterations. A true result ends the
         optimisation and keeps the map so far.
     max_cost : float, default=None
-        US dollars that one fit may cost at most, the time included in which a rented machine may
-        wait for another run. None leaves it to the environment variable
-        ``SERVERLESS_TSNE_MAX_COST`` and the configuration file, else there is no limit.
+        US dollars that one fit may cost at most: the list price of the rented GPU, the time
+        included in which it may wait for another run; its machine's processor and memory come on
+        top. None leaves it to the environment variable ``SERVERLESS_TSNE_MAX_COST`` and the
+        configuration file, else there is no limit.
     allow_remote : bool, default=None
         Whether X may leave this machine. None leaves it to ``SERVERLESS_TSNE_ALLOW_REMOTE`` and
         the configuration file, else it may go to a service that you deployed yourself.

@@ -3,12 +3,14 @@
 A remote run has five parts, each with its own growth: the container's start, the upload of X, the
 neighbours graph, the optimisation, and the download of the map.
 
-Source of the GPU constants: the published timings of cuML's FFT t-SNE on a Modal T4 with a warm
-container (10 features, float32, perplexity 30, 1,000 iterations; 50,000 to 1,058,909 rows), which
-with N in 100,000 rows are 3.10 + 3.18 N + 0.829 N² seconds to 1.2 %. We read the quadratic term as
-cuML's brute-force neighbours, take away a transfer at 100 Mbit/s from the linear one, and give the
-rest to the iterations. What our own kernels take was not measured on any GPU yet: they are given
-cuML's time, and the search by cells the time of the pairs that it compares.
+Source of the GPU constants: the published timings (V. Svensson, Serverless GPUs for fast TSNE
+visualization, https://www.nxn.se/p/serverless-gpus-for-fast-tsne-visualization) of cuML's FFT t-SNE
+on a Modal T4 with a warm container (10 features, float32, perplexity 30, 1,000 iterations; 50,000
+to 1,058,909 rows), which with N in 100,000 rows are 3.10 + 3.18 N + 0.829 N² seconds to 1.2 %. We
+read the quadratic term as cuML's brute-force neighbours, take away a transfer at 100 Mbit/s from
+the linear one, and give the rest to the iterations. What our own kernels take was not measured on
+any GPU yet: they are given cuML's time, and the search by cells the time of the pairs that it
+compares.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tsne_backends import transfer
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
 from tsne_backends.backends.options import NEIGHBORS
+from tsne_backends.errors import BackendUnavailableError
 from tsne_backends.gpu.arrays import device_of, on_host
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
 from tsne_backends.gpu.refusals import (
@@ -99,21 +100,7 @@ class CumlBackend(Backend):
         verdict = super().can_run(problem)
         if not verdict.ok:
             return verdict
-        gpus, _ = visible_gpus()
-        number = self.option(problem, "device") or 0
-        if number >= len(gpus):
-            return Verdict(
-                False,
-                f"There is no GPU number {number}: this process sees {len(gpus)}, counted from 0.",
-            )
-        if number and self._needs_cuml(problem):
-            return Verdict(
-                False,
-                "cuML's own parts (iterations, sparse rows, metrics other than Euclidean, cosine "
-                "and correlation) run on the first GPU of a process only; set "
-                f"CUDA_VISIBLE_DEVICES={number} instead of the option.",
-            )
-        refusal = _refuse_size(problem, gpus[number])
+        refusal = self._refuse_device(problem, self.option(problem, "device") or 0)
         return Verdict(False, refusal) if refusal else verdict
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
@@ -129,15 +116,49 @@ class CumlBackend(Backend):
         )
 
     def embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
-        """Neighbours, initial positions, cuML's iterations if any, affinities, our iterations."""
-        device = self.option(problem, "device")
-        device = device if device is not None else device_of(X) or 0
+        """Neighbours, initial positions, cuML's iterations if any, affinities, our iterations.
+
+        Raises
+        ------
+        BackendUnavailableError
+            A library cannot be loaded, or the GPU that X lies on cannot be used for this.
+        GpuMemoryError
+            Memory ran out.
+        EmbeddingError
+            The optimisation ended in coordinates that are not finite.
+        """
+        device = self._device(problem, X)
         return run_on_gpu(
             lambda: self._embed(problem, X, run, device),
             device,
             _too_large(problem),
             ("cuml",) if self._needs_cuml(problem) else (),
         )
+
+    def _device(self, problem: Problem, X: Any) -> int:
+        """Return the number of the GPU to use; where X chooses it, `can_run` did not know it."""
+        asked = self.option(problem, "device")
+        if asked is not None:
+            return int(asked)
+        number = device_of(X) or 0
+        if number and (refusal := self._refuse_device(problem, number)):
+            raise BackendUnavailableError(refusal)
+        return number
+
+    def _refuse_device(self, problem: Problem, number: int) -> str:
+        """Return why a GPU of this machine cannot be used for a problem; empty where it can."""
+        gpus, _ = visible_gpus()
+        if number >= len(gpus):
+            return (
+                f"There is no GPU number {number}: this process sees {len(gpus)}, counted from 0."
+            )
+        if number and self._needs_cuml(problem):
+            return (
+                "cuML's own parts (iterations, sparse rows, metrics other than Euclidean, cosine "
+                "and correlation) run on the first GPU of a process only, and this is number "
+                f"{number}; start the process with CUDA_VISIBLE_DEVICES={number}."
+            )
+        return _refuse_size(problem, gpus[number])
 
     def _needs_cuml(self, problem: Problem) -> bool:
         """Whether a part of the run is cuML's own: iterations, or a metric only it has."""
@@ -258,5 +279,5 @@ def _too_large(problem: Problem) -> str:
         f"The memory of the GPU ran out: {problem.n_samples:,} rows × {problem.n_features:,} with "
         f"{neighbors_per_row(problem)} neighbours need about {size(transfer.gpu_bytes(problem))}, "
         "and other programs may hold some of it. Use fewer rows, a lower perplexity, or "
-        'backend="opentsne".'
+        'backend="native".'
     )

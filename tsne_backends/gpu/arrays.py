@@ -1,4 +1,4 @@
-"""Arrays that lie on a GPU: how to tell them, check them, and hand results back in kind.
+"""Arrays that lie on a GPU: how to tell, check and cut them, and hand results back in kind.
 
 CuPy arrays, cuDF frames, and whatever speaks DLPack or the CUDA array interface (torch tensors,
 say) are used where they are. Nothing here loads a GPU library unless there is such an array.
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 #: DLPack's numbers of memory that CUDA can use: of a GPU, and managed.
 CUDA_MEMORY = (2, 13)
+#: Entries of temporary matrices, 4 bytes each.
+BLOCK_ENTRIES = 1 << 25
 
 
 def is_on_gpu(X: Any) -> bool:
@@ -61,6 +63,12 @@ def dense_on_gpu(X: Any) -> Any:
     import cupy
 
     return cupy.asarray(X)
+
+
+def blocks(n: int, entries_per_row: int, entries: int = BLOCK_ENTRIES) -> list[slice]:
+    """Return slices over n rows whose temporary matrices stay small."""
+    size = max(1, entries // max(1, entries_per_row))
+    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 
 
 def device_of(X: Any) -> int | None:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from tsne_backends.errors import MapQualityWarning
-from tsne_backends.gpu.arrays import on_host
+from tsne_backends.gpu.arrays import blocks, on_host
 from tsne_backends.gpu.neighbors import GpuGraph
-from tsne_backends.gpu.searches import blocks
 
 #: Neighbours looked at, as in `tsne_backends.quality.neighbor_preservation`, and rows.
 NEIGHBORS, SAMPLE = 15, 256
@@ -55,7 +54,7 @@ def check_map(graph: GpuGraph, positions: Any) -> dict[str, float]:
     elif value < LEAST_PRESERVATION + chance and chance < 0.05 and bool(graph.squared.any()):
         _warn(
             f"keeps only {100 * value:.1f} % of the nearest neighbours, which means that it is "
-            'torn. Compare it with backend="opentsne", and please report the data\'s shape.'
+            'torn. Compare it with backend="native", and please report the data\'s shape.'
         )
     error = float(shares.std(ddof=1) / len(shares) ** 0.5) if len(shares) > 1 else 0.0
     return {

@@ -16,8 +16,8 @@ import numpy as np
 from tsne_backends import neighbors as on_cpu
 from tsne_backends.cache import Cache
 from tsne_backends.errors import EmbeddingError
-from tsne_backends.gpu.arrays import dense_on_gpu, on_host
-from tsne_backends.gpu.searches import blocks, by_brute_force, by_cells, by_cuml, by_descent
+from tsne_backends.gpu.arrays import blocks, dense_on_gpu, on_host
+from tsne_backends.gpu.searches import by_brute_force, by_cells, by_cuml, by_descent
 from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
 from tsne_backends.searches import RECALL_SAMPLE

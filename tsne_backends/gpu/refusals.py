@@ -23,7 +23,7 @@ def refuse_components(problem: Problem) -> str | None:
         return None
     return (
         f"The GPU engine makes maps of 2 dimensions; n_components was {problem.n_components}. "
-        'backend="opentsne" makes 1, and backend="sklearn" 3.'
+        'backend="native" makes 1, and backend="sklearn" 3.'
     )
 
 
@@ -34,7 +34,7 @@ def refuse_perplexity(problem: Problem) -> str | None:
     return (
         f"perplexity={problem.perplexity:g} is beyond the GPU engine, whose rows have at most "
         f"{MAX_NEIGHBORS:,} neighbours, two for each of it; lower it to {MAX_PERPLEXITY:g}, or use "
-        'backend="opentsne".'
+        'backend="native".'
     )
 
 
@@ -46,12 +46,12 @@ def refuse_metric(problem: Problem) -> str | None:
     if problem.metric == "precomputed":
         return (
             "The GPU engine finds neighbours itself and takes no precomputed distances; use "
-            'backend="opentsne".'
+            'backend="native".'
         )
     rows = "sparse rows" if problem.is_sparse else "rows"
     return (
         f"The GPU engine has no metric {problem.metric_name!r} for {rows}; it has "
-        f'{", ".join(known)}. backend="opentsne" has the others.'
+        f'{", ".join(known)}. backend="native" has the others.'
     )
 
 
@@ -62,7 +62,7 @@ def refuse_metric_params(problem: Problem) -> str | None:
         return None
     return (
         f"The GPU engine takes no parameters of a metric but Minkowski's p; metric_params was "
-        f'{dict(problem.metric_params)!r}. Use backend="opentsne".'
+        f'{dict(problem.metric_params)!r}. Use backend="native".'
     )
 
 
@@ -70,9 +70,7 @@ def refuse_init(problem: Problem) -> str | None:
     """Return why initial positions cannot be used."""
     if problem.init != "array":
         return None
-    return (
-        'The GPU engine takes no array as init; pass "pca" or "random", or use backend="opentsne".'
-    )
+    return 'The GPU engine takes no array as init; pass "pca" or "random", or use backend="native".'
 
 
 def refuse_method(problem: Problem) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_backends.gpu.arrays import dense_on_gpu, on_host
+from tsne_backends.gpu.arrays import blocks, dense_on_gpu, on_host
 from tsne_backends.searches import MIN_RECALL
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ PROBES = (16, 32, 64)
 LIST_FACTOR = 1.5
 #: Rows on which a recall is measured, and the least of a search that is called exact.
 SAMPLE_ROWS, EXACT_RECALL = 100, 0.995
-#: Entries of temporary matrices, 4 bytes each, and of those that are sorted, which takes 44 more.
-BLOCK_ENTRIES, SORT_ENTRIES = 1 << 25, 1 << 23
+#: Entries of temporary matrices that are sorted, which takes 44 bytes each beside their own 4.
+SORT_ENTRIES = 1 << 23
 
 
 def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
@@ -282,9 +282,3 @@ def _words(search: str, recall: float) -> str:
 def _squared_distances(A: Any, B: Any) -> Any:
     """Return all squared distances between two sets of points, good to about six digits."""
     return (A * A).sum(axis=1)[:, None] - 2 * (A @ B.T) + (B * B).sum(axis=1)[None, :]
-
-
-def blocks(n: int, entries_per_row: int, entries: int = BLOCK_ENTRIES) -> list[slice]:
-    """Return slices over n rows whose temporary matrices stay small."""
-    size = max(1, entries // max(1, entries_per_row))
-    return [slice(start, min(n, start + size)) for start in range(0, n, size)]

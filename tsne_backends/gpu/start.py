@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.gpu.arrays import dense_on_gpu, on_host
-from tsne_backends.gpu.searches import blocks
+from tsne_backends.gpu.arrays import blocks, dense_on_gpu, on_host
 from tsne_backends.initialization import principal_components
 
 #: Features up to which the covariance matrix is decomposed; beyond, and for sparse rows,

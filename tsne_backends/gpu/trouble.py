@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from tsne_backends.errors import BackendError, BackendUnavailableError, GpuMemoryError
+from tsne_backends.gpu.hardware import INSTALL, installed_release
 
 T = TypeVar("T")
 
@@ -96,8 +97,15 @@ def _load(modules: Sequence[str]) -> None:
     except Exception as error:  # a library of CUDA may be missing in any way
         raise BackendUnavailableError(
             "The GPU engine is installed but cannot be loaded "
-            f"({type(error).__name__}: {error}); reinstall it as docs/gpu.md says."
+            f"({type(error).__name__}: {error}); reinstall it: `{_reinstall()}`."
         ) from error
+
+
+def _reinstall() -> str:
+    """Return the command that puts the installed packages in place once more."""
+    release = installed_release()
+    command = INSTALL[(release.cuda if release else None) or 13]
+    return command.replace("install", "install --force-reinstall")
 
 
 def _named(error: Exception, too_large: str) -> Exception | None:

@@ -111,9 +111,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=list(SEEDED), choices=list(SEEDED))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--million", action="store_true", help="1,000,000 × 10 once, native only")
-    options = harness.parsed(
-        parser, sizes=[2_000, 10_000], data=["mixture10", "patches48"], seeds=1
-    )
+    options = harness.parsed(parser, sizes=[1_000, 5_000], data=["digits", "mixture10"], seeds=1)
     results = harness.results_of("engine", options)
     jobs: list[dict[str, Any]] = []
     for name in options.data:

@@ -18,7 +18,6 @@ LINKING = [
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",
 ]
-PACKAGES = ("tsne_backends", "backends_remote")
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -119,26 +118,3 @@ def test_the_reference_names_everything_public():
     theirs = [name for name, value in vars(errors).items() if inspect.isclass(value)]
     functions = [name for name in plot.__all__ if not name.isupper() and name != "check_picture"]
     assert not {*tsne_backends.__all__, *theirs, *functions} - {*ends, "Iterable"}
-
-
-def test_the_architecture_has_a_row_for_every_module():
-    """Each file or folder it names exists, and no module of the two packages is left out."""
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    covered: set[pathlib.Path] = set()
-    for cell in re.findall(
-        r"^\| (`(?:tsne_backends|backends_remote)/[^|]*) \|", page, re.MULTILINE
-    ):
-        folder = ROOT
-        for name in re.findall(r"`([^`]+)`", cell):
-            where = ROOT if name.startswith(PACKAGES) else folder
-            found = [*where.glob(name)] if not name.startswith(".") else [*where.glob(f"*{name}")]
-            assert found, f"docs/architecture.md names {name}, which does not exist"
-            folder = found[0] if found[0].is_dir() else found[0].parent
-            covered |= {
-                file for one in found for file in (one.glob("*.py") if one.is_dir() else [one])
-            }
-    modules = {file for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
-    left_out = {
-        str(file.relative_to(ROOT)) for file in modules - covered if file.name != "__init__.py"
-    }
-    assert left_out == set()

@@ -137,10 +137,12 @@ class NativeBackend(Backend):
             from tsne_backends.native.warm import warm_up
 
             warm_up()
+        with run.phase("neighbours"):
+            search = self.option(problem, "neighbors")
+            indices, squared, places, words = _neighbors(problem, X, search, run)
+        # Principal components too: in BLAS's own threads their last digits would depend on how many
+        # there are, and a seed would repeat at one number of threads only.
         with Team(problem.n_threads) as team:
-            with run.phase("neighbours"):
-                search = self.option(problem, "neighbors")
-                indices, squared, places, words = _neighbors(problem, X, search, run)
             with run.phase("affinities"):
                 affinities = make_affinities(indices, squared, problem.perplexity, team)
                 del indices, squared

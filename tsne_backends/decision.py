@@ -100,7 +100,7 @@ class Decision:
         Returns
         -------
         Plan
-            The plan with ``ran`` and ``actual``.
+            The plan with ``ran`` and ``actual``, and the phases of what ran.
         """
         seconds: dict[str, float] = {}
         for phase, value in run.timings.items():
@@ -111,13 +111,17 @@ class Decision:
             actual = replace(actual, usd=way.estimate.usd * actual.total / way.estimate.total)
         if self.settings.remember and n_iter >= EARLY_EXAGGERATION_ITER:
             self._remember(way, run, n_iter, seconds)
-        return self.plan.after_run(way.label, actual, run.transfer)
+        phases = self.candidates[way.backend].schedule(self.problem)
+        return self.plan.after_run(way.label, actual, run.transfer, phases)
 
     def _remember(
         self, way: Candidate, run: Run, n_iter: int, seconds: Mapping[str, float]
     ) -> None:
-        done = replace(self.problem, max_iter=n_iter)
         backend = self.candidates[way.backend]
+        done = self.problem
+        # What "auto" ran to its end may cost other than the plain schedule of as many iterations.
+        if n_iter != sum(phase.n_iter for phase in backend.schedule(done)):
+            done = replace(done, max_iter=n_iter)
         offers = {
             way_label(way.backend, offer.variant): offer.estimate
             for offer in backend.offers(done, self.machine.as_reference())

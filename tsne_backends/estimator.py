@@ -361,7 +361,7 @@ class ServerlessTSNE(
         plan = decision.plan
         logger.info(plan.sentence())
 
-        protocol, context = protocol_callback(self, X, problem)
+        protocol, context = protocol_callback(self, X, plan.phases)
         display = choose_display(self.verbose, sum(phase.n_iter for phase in plan.phases))
         run = Run([*callbacks, *protocol], display, cache, initial, settings.max_cost)
         try:
@@ -375,9 +375,9 @@ class ServerlessTSNE(
         self.embedding_ = embedding.coordinates
         self.kl_divergence_ = embedding.kl_divergence
         self.n_iter_ = embedding.n_iter
-        self.learning_rate_ = plan.phases[0].learning_rate
         self.backend_ = way.backend
         self.plan_ = decision.learn(way, run, embedding.n_iter)
+        self.learning_rate_ = self.plan_.phases[0].learning_rate
         logger.info(self.plan_.outcome())
         self.timings_ = {**run.timings, "total": time.perf_counter() - started}
         self.details_ = dict(embedding.details)

@@ -82,7 +82,8 @@ class Plan:
     candidates : tuple of Candidate
         Every way there is: those that can run, best first, then those that cannot.
     phases : tuple of Phase
-        The schedule, with the effective learning rate of each phase in scikit-learn's units.
+        The schedule of the chosen way, after a run of what ran, with the effective learning rate of
+        each phase in scikit-learn's units.
     n_samples, n_features, n_bytes : int
         Size of the data the plan is for.
     prefer : str
@@ -157,10 +158,36 @@ class Plan:
         return plan_view.plain(self)
 
     def after_run(
-        self, label: str, actual: Estimate, transfer: Mapping[str, Any] | None = None
+        self,
+        label: str,
+        actual: Estimate,
+        transfer: Mapping[str, Any] | None = None,
+        phases: tuple[Phase, ...] | None = None,
     ) -> Plan:
-        """Return the plan with what the run took beside what was expected."""
-        return replace(self, ran=label, actual=actual, transfer=dict(transfer or {}))
+        """Return the plan with what the run took beside what was expected.
+
+        Parameters
+        ----------
+        label : str
+            Of what ran.
+        actual : Estimate
+            What it took.
+        transfer : mapping, optional
+            What was sent; see the attribute.
+        phases : tuple of Phase, optional
+            Its schedule, where that is not the chosen way's.
+
+        Returns
+        -------
+        Plan
+        """
+        return replace(
+            self,
+            ran=label,
+            actual=actual,
+            transfer=dict(transfer or {}),
+            phases=phases or self.phases,
+        )
 
 
 def way_label(backend: str, variant: str) -> str:

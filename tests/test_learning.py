@@ -12,6 +12,7 @@ import pytest
 
 from tsne_backends import runs, store
 from tsne_backends.backend import Estimate
+from tsne_backends.cache import default_folder
 from tsne_backends.errors import MemoryOfRunsWarning
 from tsne_backends.learning import learned_estimate, measured_link
 from tsne_backends.machine import Link
@@ -152,6 +153,7 @@ def test_a_new_place_is_noticed_after_a_few_transfers():
 def test_without_a_home_the_files_go_to_the_temporary_folder(monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: f"~/.cache/{name}")
     assert store.folder().is_absolute()
+    assert default_folder() == store.folder() / "shared"
 
 
 def test_the_last_call_and_a_clock_set_back():

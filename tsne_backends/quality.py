@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tsne_backends.machine import import_with_passive_threads, thread_count
 from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, neighbors_of_new
 from tsne_backends.problem import Problem
+from tsne_backends.searches import without_self
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
@@ -27,16 +28,22 @@ def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> Neighbors
     ----------
     X : ndarray of shape (n_samples, n_features)
     k : int
-        Neighbours per row.
+        Neighbours per row, fewer than n_samples.
     n_jobs : int, optional
         Threads; None is every usable core.
 
     Returns
     -------
     NeighborsGraph
+
+    Raises
+    ------
+    ValueError
+        A row has no k neighbours.
     """
-    # `Problem` speaks of perplexity; a third of k gives k neighbours.
     n, d = X.shape
+    _check_k(k, n)
+    # `Problem` speaks of perplexity; a third of k gives k neighbours.
     problem = Problem(n, d, perplexity=(k + 0.5) / 3, n_threads=thread_count(n_jobs))
     return neighbors_graph(problem, X, search="exact")
 
@@ -81,7 +88,8 @@ def kl_divergence(
     Raises
     ------
     ValueError
-        The map does not fit X, or holds values that are not finite.
+        The map does not fit X, or holds values that are not finite; or the graph holds too few
+        neighbours.
     """
     return kl_with_error(
         X,
@@ -113,9 +121,9 @@ def kl_with_error(
     from openTSNE.affinity import joint_probabilities_nn
 
     Y = checked_embedding(X, embedding)
-    n = len(Y)
-    k = max(1, min(n - 1, int(3 * perplexity)))
-    graph = graph or exact_graph(X, k, n_jobs)
+    n, d = X.shape
+    k = Problem(n, d, perplexity=perplexity).n_neighbors
+    graph = _sufficient(graph, X, k, n_jobs)
     P = joint_probabilities_nn(
         graph.indices[:, :k], graph.distances[:, :k], [perplexity], n_jobs=thread_count(n_jobs)
     ).tocoo()
@@ -174,12 +182,12 @@ def neighbor_preservation(
     Raises
     ------
     ValueError
-        The map does not fit X, holds values that are not finite, or k is not less than n_samples.
+        The map does not fit X, holds values that are not finite, k is not less than n_samples, or
+        the graph holds fewer than k neighbours.
     """
     Y = checked_embedding(X, embedding)
-    if not 1 <= k < len(X):
-        raise ValueError(f"k must be from 1 to n_samples - 1 ({len(X) - 1}); it was {k}.")
-    graph = graph or exact_graph(X, k, n_jobs)
+    _check_k(k, len(X))
+    graph = _sufficient(graph, X, k, n_jobs)
     rows = sample_of(len(X), sample, random_state)
     return share_kept(SampledNeighbors(rows, graph.indices[rows, :k]), Y, n_jobs)
 
@@ -224,8 +232,7 @@ def sampled_neighbors(
     """
     rows = sample_of(X.shape[0], sample, random_state)
     found, _ = neighbors_of_new(problem, X, X[rows], k + 1)
-    near = [one[one != row][:k] for row, one in zip(rows, found, strict=True)]
-    return SampledNeighbors(rows, np.array(near))
+    return SampledNeighbors(rows, without_self(found, rows))
 
 
 def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | None = None) -> float:
@@ -247,11 +254,9 @@ def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | No
     from scipy.spatial import cKDTree
 
     k, Y = true.indices.shape[1], np.asarray(embedding, dtype=np.float64)
-    _, near = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
-    shares = [
-        len(np.intersect1d(kept, found[found != row][:k]))
-        for row, kept, found in zip(true.rows, true.indices, near, strict=True)
-    ]
+    _, found = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
+    near = without_self(found, true.rows)
+    shares = [len(np.intersect1d(a, b)) for a, b in zip(true.indices, near, strict=True)]
     return float(np.mean(shares) / k)
 
 
@@ -266,6 +271,23 @@ def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
     if not np.isfinite(Y).all():
         raise ValueError("The embedding holds values that are not finite; it cannot be judged.")
     return Y
+
+
+def _check_k(k: int, n: int) -> None:
+    if not 1 <= k < n:
+        raise ValueError(f"k must be from 1 to n_samples - 1 ({n - 1}); it was {k}.")
+
+
+def _sufficient(graph: NeighborsGraph | None, X: Any, k: int, n_jobs: int | None) -> NeighborsGraph:
+    """Return the graph that was given, if it holds k neighbours of each row, or find one."""
+    if graph is None:
+        return exact_graph(X, k, n_jobs)
+    held = graph.indices.shape[1]
+    if held < k:
+        raise ValueError(
+            f"graph holds {held} neighbours per row, but {k} are needed; pass exact_graph(X, {k})."
+        )
+    return graph
 
 
 def _kernel(squared: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:

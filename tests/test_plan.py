@@ -275,7 +275,8 @@ def test_html_shows_every_row_and_escapes():
 
 
 def test_plain_values_fit_json():
-    plan = service_plan().after_run("opentsne", took(3.0))
+    sent = {"codec": "int8", "n_bytes": 4_000, "loss": 0.01}
+    plan = service_plan().after_run("opentsne", took(3.0), sent)
     plain = json.loads(json.dumps(plan.to_dict()))
     assert plain["chosen"] == plan.chosen
     assert plain["order"] == list(plan.order)
@@ -283,6 +284,7 @@ def test_plain_values_fit_json():
     assert plain["candidates"][0]["verdict"] == "chosen"
     assert plain["ran"] == "opentsne"
     assert plain["actual"]["total"] == 3.0
+    assert plain["transfer"] == sent
 
 
 def test_what_it_took_stands_below_what_ran():

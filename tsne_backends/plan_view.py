@@ -142,6 +142,7 @@ def plain(plan: Plan) -> dict[str, Any]:
         "n_bytes": plan.n_bytes,
         "ran": plan.ran,
         "actual": _plain_estimate(plan.actual),
+        "transfer": dict(plan.transfer),
     }
 
 

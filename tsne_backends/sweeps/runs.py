@@ -27,6 +27,7 @@ from tsne_backends.problem import Problem
 from tsne_backends.quality import SampledNeighbors, share_kept
 from tsne_backends.run import Run
 from tsne_backends.sweeps.result import SweepRow
+from tsne_backends.validation import scaled
 
 #: Fits that a remote backend is given at a time where ``n_jobs`` does not say; a machine each.
 REMOTE_AT_ONCE = 8
@@ -45,7 +46,7 @@ class Fit:
 
     def data(self, X: Any) -> Any:
         """Return X as this fit takes it."""
-        return X if self.scale == 1.0 else X / X.dtype.type(self.scale)
+        return scaled(X, self.scale)
 
 
 @dataclass(frozen=True)

@@ -163,10 +163,20 @@ def test_unavailable_and_unable():
         plan_of(missing, here, asked="missing")
 
 
+def test_a_backend_that_stands_back_is_taken_only_by_name():
+    modest = engine("a", took(1))
+    modest.should_run = lambda problem: Verdict(False, "Others do this better.")
+    plan = plan_of(modest, engine("b", took(5)))
+    assert plan.order == ("b",)
+    assert plan.verdicts["a"] == Verdict(False, "Others do this better.")
+    assert "a is out: Others do this better." in plan.sentence()
+    assert plan_of(modest, engine("b", took(5)), asked="a").order == ("a",)
+
+
 def test_a_backend_without_an_offer_is_out():
     plan = plan_of(engine("none", offers_=[]), engine("here", took(1)))
     assert plan.order == ("here",)
-    assert plan.verdicts["none"].reason == "It offers no way to run this."
+    assert plan.verdicts["none"].reason == "It offers no way to run this; take another backend."
     with pytest.raises(UnsupportedProblemError, match="offers no way"):
         plan_of(engine("none", offers_=[]), asked="none")
 

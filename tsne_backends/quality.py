@@ -19,6 +19,8 @@ from tsne_backends.searches import without_self
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
+#: Rows over which preservation is averaged, where nobody asks for another number.
+SAMPLE = 5_000
 
 
 def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> NeighborsGraph:
@@ -152,7 +154,7 @@ def neighbor_preservation(
     k: int = 15,
     *,
     graph: NeighborsGraph | None = None,
-    sample: int | None = 5_000,
+    sample: int | None = SAMPLE,
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> float:
@@ -208,10 +210,10 @@ class SampledNeighbors:
     indices: NDArray[np.int64]
 
 
-def sampled_neighbors(
-    problem: Problem, X: Any, k: int = 15, *, sample: int | None = 5_000, random_state: int = 0
-) -> SampledNeighbors:
-    """Find the exact neighbours of a sample of rows, in the metric of ``problem``.
+def sampled_neighbors(problem: Problem, X: Any, k: int = 15) -> SampledNeighbors:
+    """Find the exact neighbours of at most 5,000 rows, in the metric of ``problem``.
+
+    They are the rows that `neighbor_preservation` averages over.
 
     Parameters
     ----------
@@ -221,16 +223,12 @@ def sampled_neighbors(
         Data, or their distances where the metric is ``"precomputed"``.
     k : int, default=15
         Neighbours per row, fewer than n_samples.
-    sample : int or None, default=5000
-        Rows; None takes all.
-    random_state : int, default=0
-        Seed of the sample.
 
     Returns
     -------
     SampledNeighbors
     """
-    rows = sample_of(X.shape[0], sample, random_state)
+    rows = sample_of(X.shape[0], SAMPLE, 0)
     found, _ = neighbors_of_new(problem, X, X[rows], k + 1)
     return SampledNeighbors(rows, without_self(found, rows))
 
@@ -266,10 +264,13 @@ def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
     if Y.ndim != 2 or len(Y) != X.shape[0]:
         raise ValueError(
             f"The embedding must have one row for each of the {X.shape[0]} rows of X; its shape is "
-            f"{Y.shape}."
+            f"{Y.shape}. Pass the data that the map was made of."
         )
     if not np.isfinite(Y).all():
-        raise ValueError("The embedding holds values that are not finite; it cannot be judged.")
+        raise ValueError(
+            "The embedding holds values that are not finite and cannot be judged; leave such rows "
+            "out of it and of X."
+        )
     return Y
 
 

@@ -72,7 +72,7 @@ class Neighbors:
 
 
 def find_neighbors(
-    X: NDArray[Any], k: int, team: Team, seed: int = 0, exact: bool | None = None
+    X: NDArray[Any], k: int, team: Team, exact: bool | None = None
 ) -> Neighbors | None:
     """Find the k nearest neighbours of every row of X.
 
@@ -83,8 +83,6 @@ def find_neighbors(
     k : int
         Neighbours per row, less than n.
     team : Team
-    seed : int, default=0
-        Of the sample that centroids are learnt from and recall is measured on.
     exact : bool or None, default=None
         Whether to search every list; None does so where it is affordable.
 
@@ -98,7 +96,7 @@ def find_neighbors(
     points = _scaled(X, _place(X))
     if points is None:
         return None
-    found = _Search(points, points, k, team, seed).run(exact)
+    found = _Search(points, points, k, team).run(exact)
     if found is None or not _precise_enough(found[1], points[found[2]]):
         return None
     indices, squared, places, _, words = found
@@ -106,7 +104,7 @@ def find_neighbors(
 
 
 def find_nearest(
-    X: NDArray[Any], X_new: NDArray[Any], k: int, team: Team, seed: int = 0
+    X: NDArray[Any], X_new: NDArray[Any], k: int, team: Team
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
     """Find the k nearest rows of X for every row of X_new.
 
@@ -119,8 +117,6 @@ def find_nearest(
     k : int
         Neighbours per row, at most n.
     team : Team
-    seed : int, default=0
-        Of the sample that centroids are learnt from and recall is measured on.
 
     Returns
     -------
@@ -136,7 +132,7 @@ def find_nearest(
     rows = _scaled(X_new.astype(X.dtype, copy=False), place)  # equal values must stay equal
     if points is None or rows is None:
         return None
-    found = _Search(points, rows, k, team, seed).run()
+    found = _Search(points, rows, k, team).run()
     if found is None or not _precise_enough(found[1], rows[found[3]]):
         return None
     indices, squared, places, of_rows, _ = found
@@ -163,14 +159,14 @@ class _Search:
         rows: NDArray[np.float32],
         k: int,
         team: Team,
-        seed: int,
     ) -> None:
         self._points, self._rows, self._among = points, rows, rows is points
         self._places = np.arange(len(points), dtype=np.uint32)
         self._of_rows = np.arange(len(rows), dtype=np.uint32)
         self._k = k
         self._team = team
-        self._rng = np.random.RandomState(seed)
+        # What centroids are learnt from and recall is measured on: the same for every run.
+        self._rng = np.random.RandomState(0)
 
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long."""

@@ -58,6 +58,13 @@ def test_a_search_through_lists_repeats_at_any_number_of_threads():
     np.testing.assert_array_equal(one.embedding_, two.embedding_)
 
 
+def test_more_rows_than_its_indices_can_number_are_refused():
+    assert NativeBackend().can_run(Problem(2**32 - 1, 2)).ok
+    verdict = NativeBackend().can_run(Problem(2**32, 2))
+    assert not verdict.ok
+    assert "4,294,967,296 rows are more than 32 bits can number; take a sample" in verdict.reason
+
+
 def test_principal_components_repeat_at_any_number_of_threads():
     X = mixture(2000, 784)  # so many that BLAS would share the products out
     one, two = (native(n_jobs=jobs, max_iter=250).fit(X) for jobs in (1, 2))

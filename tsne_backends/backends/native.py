@@ -50,12 +50,6 @@ def _refuse_method(problem: Problem) -> str | None:
     )
 
 
-def _refuse_size(problem: Problem) -> str | None:
-    if problem.n_samples < 2**32:
-        return None
-    return f"{problem.n_samples:,} rows are more than 32 bits can number."
-
-
 class NativeBackend(Backend):
     """Our own engine; needs numba, no GPU and no network."""
 
@@ -79,8 +73,8 @@ class NativeBackend(Backend):
             "method": Parameter(
                 "repulsion", '"auto" is all pairs or grid, by size', _refuse_method
             ),
-            "angle": Parameter("nothing", "without effect: there is no tree"),
-            "n_jobs": Parameter("threads", "None is every usable core", _refuse_size),
+            "angle": Parameter("not used", "there is no tree"),
+            "n_jobs": Parameter("threads", "None is every usable core"),
         }
     )
     options: ClassVar[Mapping[str, Option]] = MappingProxyType(
@@ -103,6 +97,16 @@ class NativeBackend(Backend):
                 "does that now.",
             )
         return Verdict(True, "It is part of this package and takes any size of data.")
+
+    def can_run(self, problem: Problem) -> Verdict:
+        """Refuse, besides what the parameters refuse, more rows than its indices can number."""
+        if problem.n_samples >= 2**32:
+            return Verdict(
+                False,
+                f"{problem.n_samples:,} rows are more than 32 bits can number; take a sample of "
+                "them (tsne_backends.sample_rows).",
+            )
+        return super().can_run(problem)
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:
         """Predict seconds and memory, compilation included where it has not happened yet."""

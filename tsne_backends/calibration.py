@@ -28,7 +28,17 @@ ITERATIONS = 500
 
 @dataclass(frozen=True)
 class CalibrationRun:
-    """One run: what it was, what was expected, what it took."""
+    """One run: what it was, what was expected, what it took.
+
+    Attributes
+    ----------
+    label : str
+        Name of the engine.
+    n_samples, n_features : int
+        Shape of its data.
+    expected, seconds : float
+        Seconds that were expected, and those that it took.
+    """
 
     label: str
     n_samples: int

@@ -1,4 +1,8 @@
-"""How callers watch a run: plain functions, and scikit-learn's own protocol where it has one."""
+"""How callers watch a run: plain functions, and scikit-learn's own protocol where it has one.
+
+Both are turned into functions for `Run`, which calls them; what is shown on a screen without any
+callback is in ``display``.
+"""
 
 from __future__ import annotations
 

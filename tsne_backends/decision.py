@@ -191,7 +191,7 @@ def decide(problem: Problem, asked: str, settings: Settings, *, probe: bool = Fa
     if a_choice and not machine.speeds.measured:
         machine = replace(machine, speeds=this_machine(probe=True).speeds)
         decision = plan_on(machine)
-    if any(way.remote for way in plan.usable):
+    if any(way.remote for way in decision.plan.usable):
         hopeful = plan_on(replace(machine, assume_warm=True)).plan.candidates[0]
         if hopeful.remote:  # else asking could not change the decision
             return plan_on(_asked(candidates[hopeful.backend], machine))

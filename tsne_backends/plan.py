@@ -274,7 +274,7 @@ def _offered(
     }
     offers = backend.offers(problem, machine)
     if not offers:
-        reason = Verdict(False, "It offers no way to run this.")
+        reason = Verdict(False, "It offers no way to run this; take another backend.")
         yield Candidate(name, name, reason, remote=backend.remote)
     for offer in offers:
         label = way_label(name, offer.variant)

@@ -194,7 +194,7 @@ def scaled(X: Any, scale: float) -> Any:
 def check_outline(estimator: Any, data: Outline) -> None:
     """Refuse what can be refused without looking at values."""
     if data.n_samples < 2:
-        raise ValueError(f"t-SNE needs at least 2 rows; there are {data.n_samples}.")
+        raise ValueError(f"t-SNE needs at least 2 rows; there are {data.n_samples}. Pass more.")
     _check_perplexity(estimator, data.n_samples)
     check_metric(estimator.metric)
     if _is_precomputed(estimator):

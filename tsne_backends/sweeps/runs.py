@@ -35,7 +35,22 @@ REMOTE_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """One combination, ready to run: everything about it but the data."""
+    """One combination, ready to run: everything about it but the data.
+
+    Attributes
+    ----------
+    parameters : mapping of str to object
+        The values of the parameters that are varied.
+    problem : Problem
+    backend : Backend
+        The engine that was planned for it.
+    scale : float
+        What X is divided by; see `tsne_backends.validation.safe_scale`.
+    initial : ndarray of shape (n_samples, n_components), float64, or None
+        Initial positions where the user gave an array.
+    max_cost : float or None
+        US dollars the fit may cost at most.
+    """
 
     parameters: Mapping[str, Any]
     problem: Problem
@@ -51,7 +66,17 @@ class Fit:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all fits have in common."""
+    """What all fits have in common.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated data, in no fit's scale yet.
+    cache : CarriedCache
+        Neighbours and principal components that were found ahead.
+    true : SampledNeighbors or None
+        What maps are judged by; None where preservation is not measured.
+    """
 
     X: Any
     cache: CarriedCache

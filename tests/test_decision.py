@@ -34,7 +34,7 @@ def service(monkeypatch):
     monkeypatch.setattr(transfer, "COLD_START_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "GPU_ITERATION_SECONDS", 1e-6)
-    monkeypatch.setattr("tsne_backends.plan.AS_GOOD_SECONDS", 0.0)
+    monkeypatch.setattr("tsne_backends.planning.AS_GOOD_SECONDS", 0.0)
     monkeypatch.setattr(decision, "measured_link", lambda runs, link: FAST)
     monkeypatch.setattr(Service, "asked_for", [])
     register_backend("service", Service, "deploy it")
@@ -125,7 +125,8 @@ def test_runs_of_other_machines_are_not_believed(digits, monkeypatch):
     ServerlessTSNE(**QUICK).fit(digits)
     monkeypatch.setattr(decision, "machine_id", machine_id)
     monkeypatch.setattr(
-        "tsne_backends.plan.learned_estimate", lambda *_: pytest.fail("believed another machine")
+        "tsne_backends.planning.learned_estimate",
+        lambda *_: pytest.fail("believed another machine"),
     )
     ServerlessTSNE(**QUICK).plan(digits)
 

@@ -14,10 +14,10 @@ from tsne_backends.backend import Estimate, Offer, Verdict
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.errors import LimitError
 from tsne_backends.machine import Link, Machine
-from tsne_backends.plan import make_plan
-from tsne_backends.plan_view import dollars, seconds, size
+from tsne_backends.planning import make_plan
 from tsne_backends.problem import Problem
 from tsne_backends.settings import Settings
+from tsne_backends.wording import dollars, seconds, size
 
 
 def engine(name_, estimate=None, *, remote_=False, offers_=None, verdict=None):

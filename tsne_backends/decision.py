@@ -1,7 +1,7 @@
 """From a problem to a plan, and from a run to what the next plan will know.
 
-Gathers what `plan.make_plan` decides by: the backends, this machine, past runs. The one room that
-reads and writes that knowledge on behalf of the estimator.
+Gathers what `planning.make_plan` decides by: the backends, this machine, past runs. The one room
+that reads and writes that knowledge on behalf of the estimator.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from tsne_backends.dispatch import backends_for
 from tsne_backends.errors import ConfigurationError, did_you_mean
 from tsne_backends.learning import measured_link
 from tsne_backends.machine import Machine, machine_id
-from tsne_backends.plan import Candidate, Plan, make_plan, way_label
-from tsne_backends.plan_view import price, size
+from tsne_backends.plan import Candidate, Plan, way_label
+from tsne_backends.planning import make_plan
 from tsne_backends.probe import this_machine
 from tsne_backends.problem import EARLY_EXAGGERATION_ITER, Problem
 from tsne_backends.registry import list_backends
 from tsne_backends.run import Run
 from tsne_backends.runs import PastRun, kind_of, now, past_runs, remember, seconds_since_call
 from tsne_backends.settings import Settings
+from tsne_backends.wording import price, size
 
 logger = logging.getLogger("tsne_backends")
 
@@ -173,7 +174,7 @@ def decide(problem: Problem, asked: str, settings: Settings, *, probe: bool = Fa
     Raises
     ------
     UnknownBackendError, BackendUnavailableError, UnsupportedProblemError, LimitError
-        As in `plan.make_plan` and `dispatch.backends_for`.
+        As in `planning.make_plan` and `dispatch.backends_for`.
     """
     candidates = backends_for(asked, problem.options)
     _check_names(settings)

@@ -1,7 +1,7 @@
 """What the user allows: from the call, then the environment, then the configuration file.
 
-Here three sources become one `Settings`; what follows from it is decided in ``plan``. Nonsense is
-refused rather than ignored, because one of the settings keeps data on this machine.
+Here three sources become one `Settings`; what follows from it is decided in ``planning``. Nonsense
+is refused rather than ignored, because one of the settings keeps data on this machine.
 """
 
 from __future__ import annotations

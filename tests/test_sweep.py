@@ -193,6 +193,14 @@ def test_threads_are_shared_out(digits, monkeypatch):
     assert seen == [4, 4, 4, 4, 4, 3]
 
 
+def test_a_map_of_wide_data_is_that_of_its_fit_alone():
+    X = np.random.RandomState(0).standard_normal((2000, 784)).astype(np.float32)
+    settings = {"backend": "native", "random_state": 0, "max_iter": 250}
+    alone = ServerlessTSNE(n_jobs=2, **settings).fit_transform(X)
+    (row,) = sweep(X, {"perplexity": [30.0]}, threads_per_fit=2, **settings)
+    np.testing.assert_array_equal(row.embedding, alone)
+
+
 def test_a_failure_costs_its_own_row_only(digits, fragile):
     result = sweep(digits, {"perplexity": [5, 20]}, backend="fragile", max_iter=250)
     failed, made = result

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tsne_backends import cost, cost_native
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
@@ -182,7 +183,8 @@ class NativeBackend(Backend):
 
         warm_up()
         _neighbors(problem, X, self.option(problem, "neighbors"), run)
-        initial_positions(problem, X, run.initial, cache=run.cache)
+        with threadpool_limits(1):  # as in `embed`, to the last digit
+            initial_positions(problem, X, run.initial, cache=run.cache)
 
 
 def _start_seconds() -> float:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.machine import import_with_passive_threads, thread_count
-from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, neighbors_of_new
+from tsne_backends.neighbors import NeighborsGraph, choose_search, neighbors_of_new
 from tsne_backends.problem import Problem
-from tsne_backends.searches import without_self
+from tsne_backends.searches import find_neighbors, without_self
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
@@ -45,9 +45,11 @@ def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> Neighbors
     """
     n, d = X.shape
     _check_k(k, n)
-    # `Problem` speaks of perplexity; a third of k gives k neighbours.
-    problem = Problem(n, d, perplexity=(k + 0.5) / 3, n_threads=thread_count(n_jobs))
-    return neighbors_graph(problem, X, search="exact")
+    problem = Problem(n, d, n_threads=thread_count(n_jobs))
+    search = choose_search(problem, "exact")
+    return NeighborsGraph(
+        *find_neighbors(X, k, "euclidean", {}, search, repeatable=True, n_threads=problem.n_threads)
+    )
 
 
 def kl_divergence(

@@ -32,10 +32,10 @@ from tsne_backends.gpu.refusals import (
     refuse_perplexity,
 )
 from tsne_backends.machine import Link, Machine
-from tsne_backends.plan_view import dollars, size
 from tsne_backends.problem import Problem
 from tsne_backends.run import Run
 from tsne_backends.transfer import GPUS, Gpu
+from tsne_backends.wording import dollars, size
 
 #: The provider ends a run only where it takes this many times what is expected, and so long more.
 TIMEOUT_FACTOR, TIMEOUT_MARGIN_SECONDS = 4.0, 300.0

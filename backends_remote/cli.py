@@ -20,8 +20,8 @@ def deploy() -> None:
     from backends_remote.account import deploy as deploy_service
     from backends_remote.deployment import APP_NAME, FALL_BACK_GPUS, MAX_CONTAINERS
     from tsne_backends import __version__
-    from tsne_backends.plan_view import dollars
     from tsne_backends.transfer import GPUS, IDLE_SECONDS, PRICES_OF
+    from tsne_backends.wording import dollars
 
     page = deploy_service()
     prices = ", ".join(f"{gpu.name} {dollars(gpu.usd_per_hour)}" for gpu in GPUS.values())
@@ -123,6 +123,7 @@ def cancel(job_id: str) -> None:
 def data(show: bool, purge: bool, older_than: float | None) -> None:
     """List or remove the data that were uploaded to your Modal account."""
     from backends_remote import account
+    from tsne_backends.wording import size
 
     if show and purge:
         raise ValueError("Give either --list or --purge, and not both.")

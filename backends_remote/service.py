@@ -34,11 +34,11 @@ from tsne_backends.errors import (
     VersionMismatchError,
 )
 from tsne_backends.machine import find_gpus, thread_count
-from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Callback, Run
 from tsne_backends.transfer import USABLE_MEMORY, gpu_bytes
+from tsne_backends.wording import size
 
 logger = logging.getLogger("tsne_backends")
 

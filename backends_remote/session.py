@@ -36,10 +36,10 @@ from tsne_backends.errors import (
     ResultExpiredError,
     VersionMismatchError,
 )
-from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.run import Run
 from tsne_backends.transfer import IDLE_SECONDS
+from tsne_backends.wording import size
 
 #: Ends of an earlier job after which the same map is simply asked for again.
 _ENDED = (

@@ -26,7 +26,8 @@ from tsne_backends import store
 from tsne_backends.errors import BackendError
 from tsne_backends.learning import measured_link
 from tsne_backends.machine import Link
-from tsne_backends.plan import Plan, make_plan
+from tsne_backends.plan import Plan
+from tsne_backends.planning import make_plan
 from tsne_backends.problem import Problem
 from tsne_backends.runs import PastRun
 

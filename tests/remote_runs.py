@@ -42,7 +42,7 @@ def fast_gpu(monkeypatch):
         return (Offer("T4", Estimate(neighbours=0.0, optimise=1e-6), "", {"gpu": "T4"}),)
 
     monkeypatch.setattr(ModalBackend, "offers", offers)
-    monkeypatch.setattr("tsne_backends.plan.AS_GOOD_SECONDS", 0.0)
+    monkeypatch.setattr("tsne_backends.planning.AS_GOOD_SECONDS", 0.0)
 
 
 CHILD = """

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import ServerlessTSNE, calibration, cli, probe
+from tsne_backends import BackendUnavailableError, ServerlessTSNE, calibration, cli, probe
+from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.runs import past_runs
 
 
@@ -130,6 +131,16 @@ def test_calibrate_passes_over_engines_that_refuse(monkeypatch):
     monkeypatch.setattr(SklearnBackend, "can_run", lambda *_: Verdict(False, "It is tired."))
     assert run("calibrate", "--seconds", "60").exit_code == 0
     assert {one.label for one in past_runs()} == {"native", "opentsne"}
+
+
+def test_calibrate_passes_over_engines_that_do_not_start(monkeypatch):
+    def does_not_start(*_):
+        raise BackendUnavailableError("Its library is broken.")
+
+    monkeypatch.setattr(calibration, "SIZES", ((300, 5),))
+    monkeypatch.setattr(OpenTSNEBackend, "embed", does_not_start)
+    assert run("calibrate", "--seconds", "60").exit_code == 0
+    assert {one.label for one in past_runs()} == {"native", "sklearn"}
 
 
 def test_calibrate_refuses_to_work_for_nothing(monkeypatch):

@@ -89,6 +89,22 @@ def test_rows_are_matched_by_name(X):
     assert found == pytest.approx(straight, abs=0.01)
 
 
+def test_labels_beside_a_map_are_no_part_of_it(X):
+    tsne1, tsne2 = (X @ PROJECTION).T
+    pd.DataFrame({"tsne1": tsne1, "tsne2": tsne2, "cluster": np.arange(200) % 7}).to_csv("n.csv")
+    pd.DataFrame({"tsne1": tsne1, "tsne2": tsne2, "cell": ["T", "B"] * 100}).to_csv("t.csv")
+    expected = report_of("x.npy", "map.npy", "--no-kl")
+    for path in ("n.csv", "t.csv"):
+        assert report_of("x.npy", path, "--no-kl") == expected
+
+
+def test_row_names_beside_a_map_in_npz_are_used(X):
+    names = np.array([f"c{i}" for i in range(200)])
+    pd.DataFrame(X, index=names).to_csv("x.csv")
+    np.savez("map.npz", embedding=(X @ PROJECTION)[::-1], row_names=names[::-1])
+    assert report_of("x.csv", "map.npz", "--no-kl")["trustworthiness"]["value"] > 0.6
+
+
 @pytest.mark.usefixtures("X")
 def test_one_class_is_said_in_words():
     Path("kinds.txt").write_text("a\n" * 200)

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.published import MODAL_T4, OPENTSNE_12_CORES
-from tsne_backends import cost, transfer
+from tsne_backends import cost, cost_native, transfer
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
+from tsne_backends.native import exact, repulsion
 from tsne_backends.problem import Problem
 
 #: The one machine of the published column whose speed nobody told: fitted to it.
@@ -153,6 +154,21 @@ def test_threads_and_speed_help_as_far_as_they_are_there():
 
     assert total(1) > total(2) > total(8) == total(64)
     assert total(1, core=2.0) == pytest.approx(total(1) / 2, rel=0.01)
+
+
+def test_the_fast_schedule_costs_what_its_own_iterations_do():
+    """250 early iterations and as many wide ones; the plain schedule has three wide ones to one."""
+    plain, fast = (sized(2_000_000, 10, max_iter=max_iter) for max_iter in (1000, "auto"))
+    fixed = cost_native.optimise_seconds(replace(plain, max_iter=0), Machine())
+    early = cost_native.optimise_seconds(replace(plain, max_iter=250), Machine()) - fixed
+    main = cost_native.optimise_seconds(plain, Machine()) - fixed - early
+    found = cost_native.optimise_seconds(fast, Machine()) - fixed
+    assert found == pytest.approx(early + main / 3, rel=0.05)
+
+
+def test_constants_of_the_model_are_those_of_the_engine():
+    assert cost_native.VALUE_SECONDS == repulsion.VALUE_SECONDS
+    assert cost_native.EXACT_PAIR_SECONDS == exact.PAIR_SECONDS
 
 
 def test_other_metrics_sparse_data_and_given_distances_cost_more_or_less():

@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from services import Service
 
-from tsne_backends import BackendWarning, ServerlessTSNE, decision, probe, register_backend
+from tsne_backends import (
+    BackendWarning,
+    ServerlessTSNE,
+    cost_native,
+    decision,
+    probe,
+    register_backend,
+)
 from tsne_backends.errors import ConfigurationError, LimitError
 from tsne_backends.machine import machine_id
+from tsne_backends.outline import outline
+from tsne_backends.probe import this_machine
 from tsne_backends.registry import unregister_backend
 from tsne_backends.runs import past_runs, remember
+from tsne_backends.validation import describe
 
 QUICK = {"max_iter": 250, "random_state": 0}
 
@@ -24,7 +34,7 @@ def service(monkeypatch):
     monkeypatch.setattr(transfer, "COLD_START_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "GPU_ITERATION_SECONDS", 1e-6)
-    monkeypatch.setattr("tsne_backends.plan.AS_GOOD_SECONDS", 0.0)
+    monkeypatch.setattr("tsne_backends.planning.AS_GOOD_SECONDS", 0.0)
     monkeypatch.setattr(decision, "measured_link", lambda runs, link: FAST)
     monkeypatch.setattr(Service, "asked_for", [])
     register_backend("service", Service, "deploy it")
@@ -84,6 +94,14 @@ def test_a_run_that_ended_early_counts_with_its_iterations(digits):
     assert len(past_runs()) == 2  # early exaggeration was cut short: it tells nothing
 
 
+def test_a_fast_schedule_is_held_against_its_own_cost(digits):
+    tsne = ServerlessTSNE(backend="native", max_iter="auto", random_state=0).fit(digits)
+    (run,) = past_runs()
+    problem = describe(tsne, outline(digits), draw_seed=False)
+    expected = cost_native.optimise_seconds(problem, this_machine(probe=False).as_reference())
+    assert run.reference["optimise"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_cached_graph_teaches_nothing_about_searching(digits, tmp_path):
     for _ in range(2):
         ServerlessTSNE(**QUICK, memory=str(tmp_path)).fit(digits)
@@ -107,7 +125,8 @@ def test_runs_of_other_machines_are_not_believed(digits, monkeypatch):
     ServerlessTSNE(**QUICK).fit(digits)
     monkeypatch.setattr(decision, "machine_id", machine_id)
     monkeypatch.setattr(
-        "tsne_backends.plan.learned_estimate", lambda *_: pytest.fail("believed another machine")
+        "tsne_backends.planning.learned_estimate",
+        lambda *_: pytest.fail("believed another machine"),
     )
     ServerlessTSNE(**QUICK).plan(digits)
 
@@ -248,6 +267,19 @@ def test_a_service_that_does_not_start_is_passed_over(digits, monkeypatch, caplo
     assert fitted.plan_.chosen.startswith("service")
     assert past_runs()[0].label == fitted.backend_
     assert sum("Sending X" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.usefixtures("service")
+def test_a_plan_after_a_run_has_the_schedule_of_what_ran(digits, monkeypatch):
+    monkeypatch.setattr(Service, "starts", False)
+    monkeypatch.setenv("SERVERLESS_TSNE_BACKENDS", "service,native")
+    tsne = ServerlessTSNE(max_iter="auto", random_state=0)
+    assert sum(phase.n_iter for phase in tsne.plan(digits).phases) == 1000
+    with pytest.warns(BackendWarning, match="could not start"):
+        tsne.fit(digits)
+    assert tsne.backend_ == "native"
+    assert sum(phase.n_iter for phase in tsne.plan_.phases) == tsne.n_iter_ == 500
+    assert tsne.learning_rate_ == tsne.plan_.phases[0].learning_rate
 
 
 @pytest.mark.usefixtures("service")

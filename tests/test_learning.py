@@ -12,11 +12,20 @@ import pytest
 
 from tsne_backends import runs, store
 from tsne_backends.backend import Estimate
+from tsne_backends.cache import default_folder
 from tsne_backends.errors import MemoryOfRunsWarning
 from tsne_backends.learning import learned_estimate, measured_link
 from tsne_backends.machine import Link
 from tsne_backends.problem import Problem
-from tsne_backends.runs import PastRun, kind_of, past_runs, remember, seconds_since_call, thinned
+from tsne_backends.runs import (
+    MODEL_VERSION,
+    PastRun,
+    kind_of,
+    past_runs,
+    remember,
+    seconds_since_call,
+    thinned,
+)
 
 NOW = 2e9
 DAY = 86_400.0
@@ -144,6 +153,7 @@ def test_a_new_place_is_noticed_after_a_few_transfers():
 def test_without_a_home_the_files_go_to_the_temporary_folder(monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: f"~/.cache/{name}")
     assert store.folder().is_absolute()
+    assert default_folder() == store.folder() / "shared"
 
 
 def test_the_last_call_and_a_clock_set_back():
@@ -208,7 +218,7 @@ def test_lines_without_sense_are_not_believed(wrong):
 
 def test_lines_of_another_version_are_passed_over_in_silence():
     remember(run(12.0))
-    path().write_text(path().read_text().replace('"version": 1', '"version": 2'))
+    path().write_text(path().read_text().replace(f'"version": {MODEL_VERSION}', '"version": 0'))
     assert past_runs() == ()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.metrics import pairwise_distances
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
 from tsne_backends.backends.native import NativeBackend
@@ -22,6 +22,7 @@ from tsne_backends.native.schedule import FAST_MOMENTUM, Stage, accelerated
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
 from tsne_backends.native.warm import is_compiled
+from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.quality import kl_divergence, neighbor_preservation
 from tsne_backends.run import Run
 
@@ -55,6 +56,33 @@ def test_a_search_through_lists_repeats_at_any_number_of_threads():
     )
     assert "recall" in one.details_["neighbours"]
     np.testing.assert_array_equal(one.embedding_, two.embedding_)
+
+
+def test_more_rows_than_its_indices_can_number_are_refused():
+    assert NativeBackend().can_run(Problem(2**32 - 1, 2)).ok
+    verdict = NativeBackend().can_run(Problem(2**32, 2))
+    assert not verdict.ok
+    assert "4,294,967,296 rows are more than 32 bits can number; take a sample" in verdict.reason
+
+
+def test_principal_components_repeat_at_any_number_of_threads():
+    X = mixture(2000, 784)  # so many that BLAS would share the products out
+    one, two = (native(n_jobs=jobs, max_iter=250).fit(X) for jobs in (1, 2))
+    np.testing.assert_array_equal(one.embedding_, two.embedding_)
+
+
+def test_searches_that_are_not_its_own_have_all_threads(monkeypatch):
+    seen = []
+
+    def search(*arguments):
+        seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp")
+        return neighbors_graph(*arguments)
+
+    monkeypatch.setattr("tsne_backends.backends.native.neighbors_graph", search)
+    with threadpool_limits(2):
+        native(metric="manhattan", n_jobs=2, max_iter=250).fit(mixture(300))
+    assert seen
+    assert set(seen) == {2}
 
 
 BAD_DATA = {

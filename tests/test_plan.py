@@ -14,10 +14,10 @@ from tsne_backends.backend import Estimate, Offer, Verdict
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.errors import LimitError
 from tsne_backends.machine import Link, Machine
-from tsne_backends.plan import make_plan
-from tsne_backends.plan_view import dollars, seconds, size
+from tsne_backends.planning import make_plan
 from tsne_backends.problem import Problem
 from tsne_backends.settings import Settings
+from tsne_backends.wording import dollars, seconds, size
 
 
 def engine(name_, estimate=None, *, remote_=False, offers_=None, verdict=None):
@@ -163,10 +163,20 @@ def test_unavailable_and_unable():
         plan_of(missing, here, asked="missing")
 
 
+def test_a_backend_that_stands_back_is_taken_only_by_name():
+    modest = engine("a", took(1))
+    modest.should_run = lambda problem: Verdict(False, "Others do this better.")
+    plan = plan_of(modest, engine("b", took(5)))
+    assert plan.order == ("b",)
+    assert plan.verdicts["a"] == Verdict(False, "Others do this better.")
+    assert "a is out: Others do this better." in plan.sentence()
+    assert plan_of(modest, engine("b", took(5)), asked="a").order == ("a",)
+
+
 def test_a_backend_without_an_offer_is_out():
     plan = plan_of(engine("none", offers_=[]), engine("here", took(1)))
     assert plan.order == ("here",)
-    assert plan.verdicts["none"].reason == "It offers no way to run this."
+    assert plan.verdicts["none"].reason == "It offers no way to run this; take another backend."
     with pytest.raises(UnsupportedProblemError, match="offers no way"):
         plan_of(engine("none", offers_=[]), asked="none")
 
@@ -275,7 +285,8 @@ def test_html_shows_every_row_and_escapes():
 
 
 def test_plain_values_fit_json():
-    plan = service_plan().after_run("opentsne", took(3.0))
+    sent = {"codec": "int8", "n_bytes": 4_000, "loss": 0.01}
+    plan = service_plan().after_run("opentsne", took(3.0), sent)
     plain = json.loads(json.dumps(plan.to_dict()))
     assert plain["chosen"] == plan.chosen
     assert plain["order"] == list(plan.order)
@@ -283,6 +294,7 @@ def test_plain_values_fit_json():
     assert plain["candidates"][0]["verdict"] == "chosen"
     assert plain["ran"] == "opentsne"
     assert plain["actual"]["total"] == 3.0
+    assert plain["transfer"] == sent
 
 
 def test_what_it_took_stands_below_what_ran():

@@ -117,6 +117,17 @@ def test_categories_have_a_legend(labels, names):
     assert_nothing_is_clipped(figure)
 
 
+def test_names_with_dollar_signs_are_no_formulas():
+    Y, groups = islands(2)
+    prices = np.array(["$1 to $2", r"$\none$"])[groups]
+    figure = scatter(Y, prices, placement="on-map")
+    assert set(names_on_map(figure)) == {r"\$1 to \$2", r"\$\none\$"}
+    pixels(figure)  # would raise: \none is no symbol
+    scale = scatter(Y, np.linspace(0, 1, len(Y)), label_name=r"$\none$")
+    assert scale.axes[-1].get_title(loc="left") == r"\$\none\$"
+    pixels(scale)
+
+
 def test_a_pandas_series_brings_its_name():
     pd = pytest.importorskip("pandas")
     labels = pd.Series(["T", "B", "T"], dtype="category", index=[5, 6, 7], name="cell type")

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from tsne_backends import searches
 from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
 
 rng = np.random.RandomState(0)
@@ -55,6 +57,30 @@ def test_a_given_graph_is_used():
     plain = kl_divergence(X, Y, perplexity=10)
     assert kl_divergence(X, Y, perplexity=10, graph=graph) == pytest.approx(plain)
     assert neighbor_preservation(X, Y, graph=graph) == neighbor_preservation(X, Y)
+
+
+def test_a_graph_of_too_few_neighbours_is_refused():
+    Y = rng.standard_normal((150, 2))
+    with pytest.raises(ValueError, match=r"holds 20 .* 30 are needed; pass exact_graph\(X, 30\)"):
+        kl_divergence(X, Y, perplexity=10, graph=exact_graph(X, 20))
+    with pytest.raises(ValueError, match="holds 5 neighbours per row, but 15 are needed"):
+        neighbor_preservation(X, Y, graph=exact_graph(X, 5))
+    with pytest.raises(ValueError, match=r"k must be from 1 to n_samples - 1 \(149\); it was 150"):
+        exact_graph(X, 150)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_searches_keep_to_n_jobs(monkeypatch, n_jobs):
+    wide, seen = rng.standard_normal((150, 60)), set()
+
+    def counted(*arguments, brute=searches._brute):
+        seen.update(library["num_threads"] for library in threadpool_info())
+        return brute(*arguments)
+
+    monkeypatch.setattr(searches, "_brute", counted)
+    with threadpool_limits(3):
+        neighbor_preservation(wide, wide[:, :2], n_jobs=n_jobs)
+    assert seen == {n_jobs}
 
 
 def test_neighbor_preservation_from_perfect_to_chance():

@@ -15,6 +15,7 @@ from tsne_backends.backends import native as native_backend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.cache import CarriedCache
 from tsne_backends.quality import neighbor_preservation
+from tsne_backends.sweeps import Sweep, SweepRow
 from tsne_backends.sweeps import runs as sweep_runs
 
 QUICK = {"backend": "native", "max_iter": 250}
@@ -192,6 +193,14 @@ def test_threads_are_shared_out(digits, monkeypatch):
     assert seen == [4, 4, 4, 4, 4, 3]
 
 
+def test_a_map_of_wide_data_is_that_of_its_fit_alone():
+    X = np.random.RandomState(0).standard_normal((2000, 784)).astype(np.float32)
+    settings = {"backend": "native", "random_state": 0, "max_iter": 250}
+    alone = ServerlessTSNE(n_jobs=2, **settings).fit_transform(X)
+    (row,) = sweep(X, {"perplexity": [30.0]}, threads_per_fit=2, **settings)
+    np.testing.assert_array_equal(row.embedding, alone)
+
+
 def test_a_failure_costs_its_own_row_only(digits, fragile):
     result = sweep(digits, {"perplexity": [5, 20]}, backend="fragile", max_iter=250)
     failed, made = result
@@ -326,3 +335,14 @@ def test_a_failed_map_says_why_in_its_place(digits, fragile):
     figure = plot_sweep(sweep(digits, {"perplexity": [5, 20]}, backend="fragile", max_iter=250))
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert words == ["FloatingPointError:\nperplexity 5.0 is too much"]
+
+
+def test_values_and_errors_with_dollar_signs_are_no_formulas():
+    pytest.importorskip("matplotlib")
+    from tsne_backends.plot import plot_sweep
+
+    made = SweepRow({"init": "$a$"}, "native", np.eye(3, 2, dtype=np.float32), 0.5)
+    failed = SweepRow({"init": "b"}, "native", error=ValueError("$5 is more than $4"))
+    figure = plot_sweep(Sweep((made, failed), {"init": ("$a$", "b")}))
+    assert figure.axes[0].get_title(loc="left") == "init \\$a\\$\nKL 0.500"
+    assert figure.axes[1].texts[0].get_text() == "ValueError:\n\\$5 is more than \\$4"

@@ -5,7 +5,8 @@ import logging
 import joblib
 import pytest
 
-from tsne_backends import ServerlessTSNE
+from tsne_backends import BackendUnavailableError, BackendWarning, ServerlessTSNE
+from tsne_backends.backends.native import NativeBackend
 
 QUICK = {"max_iter": 250, "random_state": 0}
 
@@ -69,6 +70,46 @@ def test_scikit_learn_callback_protocol(digits):
     assert fitted.n_iter_ == 100
     task = ["begin iterations", "end iterations"]
     assert recorder.events == ["setup", "begin fit", *task, *task, "end fit", "teardown"]
+
+
+class Counter:
+    """Counts what the callback protocol is told of one fit."""
+
+    def setup(self, estimator, context):
+        self.expected, self.told = context.max_subtasks, 0
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.told += context.task_name == "iterations"
+
+    def on_fit_task_end(self, estimator, context, **_):
+        return False
+
+
+def test_scikit_learn_callbacks_expect_the_reports_of_the_schedule_that_runs(digits):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    counter = Counter()
+    tsne = ServerlessTSNE(max_iter="auto", backend="native", min_grad_norm=0.0, random_state=0)
+    tsne.set_callbacks(counter).fit(digits)
+    assert counter.expected == counter.told == 10
+
+
+def test_scikit_learn_callbacks_hear_all_of_a_backend_that_reports_more(digits, monkeypatch):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+
+    def does_not_start(*_):
+        raise BackendUnavailableError("no")
+
+    monkeypatch.setattr(NativeBackend, "embed", does_not_start)
+    monkeypatch.setenv("SERVERLESS_TSNE_BACKENDS", "native,opentsne")
+    monkeypatch.setenv("SERVERLESS_TSNE_PREFER", "order")
+    counter = Counter()
+    tsne = ServerlessTSNE(max_iter="auto", min_grad_norm=0.0, random_state=0)
+    with pytest.warns(BackendWarning, match="could not start"):
+        tsne.set_callbacks(counter).fit(digits)
+    assert (counter.expected, counter.told) == (10, 20)
 
 
 def test_memory_spares_the_second_search(tmp_path, digits, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 
 from tsne_backends.errors import did_you_mean
 from tsne_backends.estimator import ServerlessTSNE
+from tsne_backends.files.h5ad import OBSM_KEY
 from tsne_backends.machine import thread_count
 
 #: Up to so many variables scanpy takes X itself where no representation is named
@@ -78,7 +79,7 @@ def tsne(
     X = _representation(adata, use_rep, n_pcs)
     adata = adata.copy() if copy else adata
     embedding = estimator.fit(X).embedding_
-    obsm_key, uns_key = ("X_tsne", "tsne") if key_added is None else (key_added, key_added)
+    obsm_key, uns_key = (OBSM_KEY, "tsne") if key_added is None else (key_added, key_added)
     noted = {name: getattr(estimator, name) for name in NOTED}
     noted |= {"n_jobs": thread_count(estimator.n_jobs), "use_rep": use_rep}
     if callable(noted["metric"]):  # which no file could hold

@@ -238,8 +238,16 @@ class Backend(ABC):
         Parameters
         ----------
         problem : Problem
+            The fit with the largest perplexity.
         X : ndarray or CSR matrix of shape (n_samples, n_features)
+            As `embed` gets it.
         run : Run
+            With the cache that the fits will share, and initial positions.
+
+        Raises
+        ------
+        Exception
+            Whatever `embed` would raise; the sweep goes on, and the fit that fails says why.
         """
         return None
 
@@ -273,7 +281,18 @@ class Backend(ABC):
         return available
 
     def should_run(self, problem: Problem) -> Verdict:
-        """Say whether ``auto`` should consider this engine at all, whatever it would take."""
+        """Say whether ``auto`` should consider this engine at all, whatever it would take.
+
+        Parameters
+        ----------
+        problem : Problem
+            `can_run` has said yes to it.
+
+        Returns
+        -------
+        Verdict
+            By default yes. With a no, the engine still runs where the user asks for it by name.
+        """
         return Verdict(True, "It has no reason to stand back.")
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate | None:
@@ -294,8 +313,17 @@ class Backend(ABC):
         return None
 
     def schedule(self, problem: Problem) -> tuple[Phase, ...]:
-        """Return the phases this engine runs: the problem's, unless ``max_iter="auto"`` lets it
-        choose and it has something better.
+        """Return the phases this engine runs.
+
+        Parameters
+        ----------
+        problem : Problem
+
+        Returns
+        -------
+        tuple of Phase
+            The problem's, unless ``max_iter="auto"`` lets the engine choose and it has something
+            better.
         """
         return problem.phases
 
@@ -317,11 +345,42 @@ class Backend(ABC):
         return machine
 
     def offers(self, problem: Problem, machine: Machine) -> Sequence[Offer]:
-        """Return every way in which this backend could run ``problem``; at least one."""
+        """Return every way in which this backend could run ``problem``.
+
+        Parameters
+        ----------
+        problem : Problem
+            `can_run` has said yes to it.
+        machine : Machine
+            What is known of this machine and its connection.
+
+        Returns
+        -------
+        sequence of Offer
+            At least one; by default one, with what `estimate` predicts.
+        """
         return (Offer(estimate=self.estimate(problem, machine)),)
 
     def option(self, problem: Problem, key: str) -> Any:
-        """Return the user's value of a backend option, or its default."""
+        """Return the user's value of a backend option, or its default.
+
+        Parameters
+        ----------
+        problem : Problem
+            Holds what the user gave as ``backend_options``.
+        key : str
+            One of `options`.
+
+        Returns
+        -------
+        object
+            A legal value: `can_run` has refused others.
+
+        Raises
+        ------
+        KeyError
+            This backend has no such option.
+        """
         return problem.options.get(key, self.options[key].default)
 
     def _refuse_option(self, key: str, value: Any) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xxhash
 
+from tsne_backends import store
 from tsne_backends.errors import BackendWarning
 
 Value = TypeVar("Value")
@@ -30,9 +31,7 @@ BLOCK_BYTES = 1 << 24
 
 def default_folder() -> Path:
     """Return the folder for entries in the user's cache folder, which need not exist."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("serverless-tsne") / "shared"
+    return store.folder() / "shared"
 
 
 class Cache:

@@ -9,7 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tsne_backends.errors import ConfigurationError, UnsupportedProblemError
+from tsne_backends.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    UnsupportedProblemError,
+)
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.probe import measure_and_store
 from tsne_backends.registry import load_backends
@@ -24,7 +28,17 @@ ITERATIONS = 500
 
 @dataclass(frozen=True)
 class CalibrationRun:
-    """One run: what it was, what was expected, what it took."""
+    """One run: what it was, what was expected, what it took.
+
+    Attributes
+    ----------
+    label : str
+        Name of the engine.
+    n_samples, n_features : int
+        Shape of its data.
+    expected, seconds : float
+        Seconds that were expected, and those that it took.
+    """
 
     label: str
     n_samples: int
@@ -79,10 +93,10 @@ def calibrate(seconds: float = 60.0) -> Iterator[CalibrationRun]:
             )
             try:
                 expected = tsne.plan(X).candidates[0].total
-            except UnsupportedProblemError:  # an engine for small data, say
-                continue
-            if time.perf_counter() + expected > deadline:
-                continue
-            tsne.fit(X)
+                if time.perf_counter() + expected > deadline:
+                    continue
+                tsne.fit(X)
+            except (UnsupportedProblemError, BackendUnavailableError):
+                continue  # an engine for small data, say, or one that does not start after all
             took = tsne.timings_["total"]
             yield CalibrationRun(name, n_samples, n_features, expected, took)

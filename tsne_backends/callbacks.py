@@ -1,13 +1,17 @@
-"""How callers watch a run: plain functions, and scikit-learn's own protocol where it has one."""
+"""How callers watch a run: plain functions, and scikit-learn's own protocol where it has one.
+
+Both are turned into functions for `Run`, which calls them; what is shown on a screen without any
+callback is in ``display``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tsne_backends.problem import Problem
+from tsne_backends.problem import Phase
 from tsne_backends.run import REPORT_EVERY, Callback
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -61,10 +65,20 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
     return listed
 
 
-def protocol_callback(estimator: Any, X: Any, problem: Problem) -> tuple[list[Callback], Any]:
+def protocol_callback(
+    estimator: Any, X: Any, phases: Sequence[Phase]
+) -> tuple[list[Callback], Any]:
     """Connect the callbacks set by ``estimator.set_callbacks`` to a run.
 
     Each report of the optimisation (every 50 iterations) is one subtask of the fit.
+
+    Parameters
+    ----------
+    estimator : ServerlessTSNE
+    X : ndarray, cupy.ndarray or CSR matrix of shape (n_samples, n_features)
+        What the callbacks are told the estimator is fitted to.
+    phases : sequence of Phase
+        The schedule, which says how many reports there will be.
 
     Returns
     -------
@@ -76,11 +90,17 @@ def protocol_callback(estimator: Any, X: Any, problem: Problem) -> tuple[list[Ca
     """
     if not HAS_PROTOCOL:
         return [], None
-    reports = sum(phase.n_iter // REPORT_EVERY for phase in problem.phases)
+    reports = sum(phase.n_iter // REPORT_EVERY for phase in phases)
     context = estimator._init_callback_context(max_subtasks=reports)
     context.call_on_fit_task_begin(estimator=estimator, X=X)
 
+    n_told = 0
+
     def report(iteration: int, kl: float, embedding: np.ndarray) -> bool:
+        nonlocal n_told
+        n_told += 1
+        if n_told > reports:  # a backend with a longer schedule has taken the chosen one's place
+            context.max_subtasks = None
         task = context.subcontext(task_name="iterations")
         task.call_on_fit_task_begin(estimator=estimator, X=X)
         stop = task.call_on_fit_task_end(

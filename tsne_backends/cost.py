@@ -108,21 +108,30 @@ def search_seconds(search: str, problem: Problem, machine: Machine) -> float:
     """
     n, d = problem.n_samples, problem.n_features
     threads = machine.parallel(problem.n_threads)
-    k_share = 0.5 + problem.n_neighbors / 180  # measured at k = 90; half of it does not depend on k
     if search == "brute":
         selection = n**2 * BRUTE_PAIR_SECONDS / machine.speeds.core
         products = n**2 * d * BRUTE_PAIR_FEATURE_SECONDS / machine.speeds.matrix
         return SEARCH_CALL_SECONDS + (selection + products) / threads
     if search == "tree":
         row = TREE_LEVEL_SECONDS * math.log2(n + 1) * math.pow(TREE_FEATURE_FACTOR, min(d, 64))
-        return SEARCH_CALL_SECONDS + n * row * k_share / machine.speeds.core / threads
+        row *= neighbour_share(problem)
+        return SEARCH_CALL_SECONDS + n * row / machine.speeds.core / threads
     if search == "hnsw":
         row = HNSW_ROW_SECONDS + HNSW_ROW_FEATURE_SECONDS * d
-        row *= math.pow(n / HNSW_GROWTH_ROWS, HNSW_GROWTH) * k_share / machine.speeds.core
+        row *= math.pow(n / HNSW_GROWTH_ROWS, HNSW_GROWTH) * neighbour_share(problem)
+        row /= machine.speeds.core
         building = 1.0 if problem.repeatable else threads
         work = n * row * (HNSW_BUILD_SHARE / building + (1 - HNSW_BUILD_SHARE) / threads)
         return SEARCH_CALL_SECONDS + work
     return n**2 * _other_pair_seconds(search, problem, threads) / machine.speeds.core
+
+
+def neighbour_share(problem: Problem) -> float:
+    """Return what a search costs, as a share of one for 90 neighbours, for which it was measured.
+
+    Half of it does not depend on their number.
+    """
+    return 0.5 + problem.n_neighbors / 180
 
 
 def neighbours_seconds(searches: Sequence[str], problem: Problem, machine: Machine) -> float:

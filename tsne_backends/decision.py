@@ -1,7 +1,7 @@
 """From a problem to a plan, and from a run to what the next plan will know.
 
-Gathers what `plan.make_plan` decides by: the backends, this machine, past runs. The one room that
-reads and writes that knowledge on behalf of the estimator.
+Gathers what `planning.make_plan` decides by: the backends, this machine, past runs. The one room
+that reads and writes that knowledge on behalf of the estimator.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from tsne_backends.dispatch import backends_for
 from tsne_backends.errors import ConfigurationError, did_you_mean
 from tsne_backends.learning import measured_link
 from tsne_backends.machine import Machine, machine_id
-from tsne_backends.plan import Candidate, Plan, make_plan, way_label
-from tsne_backends.plan_view import price, size
+from tsne_backends.plan import Candidate, Plan, way_label
+from tsne_backends.planning import make_plan
 from tsne_backends.probe import this_machine
 from tsne_backends.problem import EARLY_EXAGGERATION_ITER, Problem
 from tsne_backends.registry import list_backends
 from tsne_backends.run import Run
 from tsne_backends.runs import PastRun, kind_of, now, past_runs, remember, seconds_since_call
 from tsne_backends.settings import Settings
+from tsne_backends.wording import price, size
 
 logger = logging.getLogger("tsne_backends")
 
@@ -100,7 +101,7 @@ class Decision:
         Returns
         -------
         Plan
-            The plan with ``ran`` and ``actual``.
+            The plan with ``ran`` and ``actual``, and the phases of what ran.
         """
         seconds: dict[str, float] = {}
         for phase, value in run.timings.items():
@@ -111,13 +112,17 @@ class Decision:
             actual = replace(actual, usd=way.estimate.usd * actual.total / way.estimate.total)
         if self.settings.remember and n_iter >= EARLY_EXAGGERATION_ITER:
             self._remember(way, run, n_iter, seconds)
-        return self.plan.after_run(way.label, actual, run.transfer)
+        phases = self.candidates[way.backend].schedule(self.problem)
+        return self.plan.after_run(way.label, actual, run.transfer, phases)
 
     def _remember(
         self, way: Candidate, run: Run, n_iter: int, seconds: Mapping[str, float]
     ) -> None:
-        done = replace(self.problem, max_iter=n_iter)
         backend = self.candidates[way.backend]
+        done = self.problem
+        # What "auto" ran to its end may cost other than the plain schedule of as many iterations.
+        if n_iter != sum(phase.n_iter for phase in backend.schedule(done)):
+            done = replace(done, max_iter=n_iter)
         offers = {
             way_label(way.backend, offer.variant): offer.estimate
             for offer in backend.offers(done, self.machine.as_reference())
@@ -169,7 +174,7 @@ def decide(problem: Problem, asked: str, settings: Settings, *, probe: bool = Fa
     Raises
     ------
     UnknownBackendError, BackendUnavailableError, UnsupportedProblemError, LimitError
-        As in `plan.make_plan` and `dispatch.backends_for`.
+        As in `planning.make_plan` and `dispatch.backends_for`.
     """
     candidates = backends_for(asked, problem.options)
     _check_names(settings)
@@ -187,7 +192,7 @@ def decide(problem: Problem, asked: str, settings: Settings, *, probe: bool = Fa
     if a_choice and not machine.speeds.measured:
         machine = replace(machine, speeds=this_machine(probe=True).speeds)
         decision = plan_on(machine)
-    if any(way.remote for way in plan.usable):
+    if any(way.remote for way in decision.plan.usable):
         hopeful = plan_on(replace(machine, assume_warm=True)).plan.candidates[0]
         if hopeful.remote:  # else asking could not change the decision
             return plan_on(_asked(candidates[hopeful.backend], machine))

@@ -1,6 +1,6 @@
 """From a backend's name to a computed embedding: load the candidates, run the first that starts.
 
-What to run is decided in `plan`; what it means is described in `problem`.
+What to run is decided in `planning`; what it means is described in `problem`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class ConfigurationError(BackendError, ValueError):
 
 
 class EmbeddingError(BackendError, FloatingPointError):
-    """The optimisation ended in coordinates that are not finite."""
+    """Numbers that are not finite: coordinates, or the distances a map would be made from."""
 
 
 class NotLoggedInError(BackendUnavailableError):
@@ -110,7 +110,11 @@ class FileFormatError(BackendError, ValueError):
 
 
 class BackendWarning(UserWarning):
-    """A backend was skipped: a broken plug-in, or one that could not start under ``auto``."""
+    """Something was passed over, and work goes on without it.
+
+    A broken plug-in, a backend that could not start under ``auto``, or an entry of the cache that
+    cannot be read.
+    """
 
 
 class MapQualityWarning(UserWarning):

@@ -37,7 +37,7 @@ from tsne_backends.outline import given_outline, outline
 from tsne_backends.plan import Plan
 from tsne_backends.plan_view import fitted_html
 from tsne_backends.run import Run
-from tsne_backends.settings import PREFERENCES, Settings, read_settings
+from tsne_backends.settings import PREFERENCES, settings_of
 from tsne_backends.validation import (
     check_cache,
     check_init,
@@ -46,6 +46,7 @@ from tsne_backends.validation import (
     check_training_data,
     describe,
     safe_scale,
+    scaled,
 )
 
 logger = logging.getLogger("tsne_backends")
@@ -288,7 +289,7 @@ class ServerlessTSNE(
         data = outline(X) if shape is None else given_outline(shape, dtype)
         check_outline(self, data)
         problem = describe(self, data, draw_seed=False)
-        return decide(problem, self.backend, self._settings(), probe=True).plan
+        return decide(problem, self.backend, settings_of(self), probe=True).plan
 
     def fit(self, X: Any, y: Any = None) -> ServerlessTSNE:
         """Compute the map of X.
@@ -349,20 +350,19 @@ class ServerlessTSNE(
         """
         started = time.perf_counter()
         self._forget_fit()
-        settings = self._settings()
+        settings = settings_of(self)
         given, X = X, check_training_data(self, X)
         initial = check_init(self, X.shape[0])
         callbacks = check_callbacks(self.callbacks)
         cache = Cache(check_cache(self.memory))
         scale = safe_scale(X, self.metric)
-        if scale != 1.0:
-            X = X / X.dtype.type(scale)
+        X = scaled(X, scale)
         problem = describe(self, outline(X))
         decision = decide(problem, self.backend, settings)
         plan = decision.plan
         logger.info(plan.sentence())
 
-        protocol, context = protocol_callback(self, X, problem)
+        protocol, context = protocol_callback(self, X, plan.phases)
         display = choose_display(self.verbose, sum(phase.n_iter for phase in plan.phases))
         run = Run([*callbacks, *protocol], display, cache, initial, settings.max_cost)
         try:
@@ -376,9 +376,9 @@ class ServerlessTSNE(
         self.embedding_ = embedding.coordinates
         self.kl_divergence_ = embedding.kl_divergence
         self.n_iter_ = embedding.n_iter
-        self.learning_rate_ = plan.phases[0].learning_rate
         self.backend_ = way.backend
         self.plan_ = decision.learn(way, run, embedding.n_iter)
+        self.learning_rate_ = self.plan_.phases[0].learning_rate
         logger.info(self.plan_.outcome())
         self.timings_ = {**run.timings, "total": time.perf_counter() - started}
         self.details_ = dict(embedding.details)
@@ -393,8 +393,9 @@ class ServerlessTSNE(
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place new rows on the fitted map, which does not move.
 
-        A row equal to one seen in `fit` takes the place of the first such row; every other row is
-        placed on its own, whatever else is in X. The rows given to `fit` are compared with, not a
+        X of `fit` itself gives back the map as it is. Else a row equal to one seen in `fit` takes
+        the place of the first such row; every other row is placed on its own, whatever else is in
+        X. The rows given to `fit` are compared with, not a
         copy of them: do not change them in between.
 
         Parameters
@@ -422,13 +423,12 @@ class ServerlessTSNE(
         check_is_fitted(self)
         X = check_new_data(self, X)
         fitted = self._fit_X = on_host(self._fit_X)
-        if self._input_scale != 1.0:
-            X = X / X.dtype.type(self._input_scale)
+        X = scaled(X, self._input_scale)
         if fitted is not None and X.shape == fitted.shape and _equal(X, fitted):
             return self.embedding_.copy()
-        scale = safe_scale(X, self.metric)
-        if fitted is not None and scale != 1.0:  # new rows are far beyond the fitted ones
-            X, fitted = X / X.dtype.type(scale), fitted / fitted.dtype.type(scale)
+        if fitted is not None:
+            scale = safe_scale(X, self.metric)  # new rows may be far beyond the fitted ones
+            X, fitted = scaled(X, scale), scaled(fitted, scale)
         problem = replace(self._problem, n_threads=thread_count(self.n_jobs))
         return place(problem, fitted, self.embedding_, X)
 
@@ -443,10 +443,6 @@ class ServerlessTSNE(
         state: dict[str, Any] = super().__getstate__()
         # A fitted model must load where there is no GPU.
         return {**state, "_fit_X": on_host(state["_fit_X"])} if "_fit_X" in state else state
-
-    def _settings(self) -> Settings:
-        given = {name: getattr(self, name) for name in ("max_cost", "allow_remote", "prefer")}
-        return read_settings(given)
 
     def _forget_fit(self) -> None:
         """Drop what an earlier fit left, so that a failed one cannot be taken for it."""

@@ -1,4 +1,8 @@
-"""Initial positions, the same for every engine that lets us choose them."""
+"""Initial positions, the same for every engine that lets us choose them.
+
+Here X, or the user's array, becomes a start; checking that array is the business of ``validation``,
+and principal components on a GPU are in ``gpu.start``.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,8 @@ def principal_components(X: Any, n_components: int, seed: int) -> tuple[NDArray[
 
     n_components = min(n_components, *X.shape)
     if hasattr(X, "tocsr") and n_components == min(X.shape):
-        X = (
-            X.toarray()
-        )  # the sparse solver wants fewer components than this; X is then tiny or thin
+        # The sparse solver wants fewer components than this; X is then tiny or thin.
+        X = X.toarray()
     pca = PCA(n_components=n_components, random_state=seed).set_output(transform="default")
     with np.errstate(invalid="ignore", divide="ignore"):  # PCA divides by zero on constant data
         scores = np.asarray(pca.fit_transform(X), dtype=np.float64)

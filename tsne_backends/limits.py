@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tsne_backends.machine import Machine
-from tsne_backends.plan_view import dollars, price, size
 from tsne_backends.settings import Settings
+from tsne_backends.wording import dollars, price, size
 
 if TYPE_CHECKING:
     from tsne_backends.plan import Candidate

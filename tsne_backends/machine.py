@@ -152,7 +152,18 @@ class Machine:
         return 0 <= self.seconds_since_call.get(label, -1.0) < idle_seconds
 
     def parallel(self, n_threads: int) -> float:
-        """Return how many times faster ``n_threads`` threads are than one, at least 1."""
+        """Return how many times faster several threads are than one.
+
+        Parameters
+        ----------
+        n_threads : int
+            Threads; those beyond the cores of this machine add nothing.
+
+        Returns
+        -------
+        float
+            At least 1.
+        """
         useful = max(1, min(n_threads, self.cores))
         return 1.0 + (useful - 1) * self.speeds.thread_efficiency
 

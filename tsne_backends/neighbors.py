@@ -83,6 +83,12 @@ def neighbors_graph(
     Returns
     -------
     NeighborsGraph
+
+    Raises
+    ------
+    ValueError
+        A sparse matrix of distances holds too few neighbours of a row, or scikit-learn cannot
+        compute the metric on X.
     """
     k, metric, params = problem.n_neighbors, problem.metric, dict(problem.metric_params)
     is_kept = cache is not None and cache.is_on

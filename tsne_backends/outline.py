@@ -1,4 +1,7 @@
-"""`Outline`: what a plan needs to know of data, found without looking at a value of them."""
+"""`Outline`: what a plan needs to know of data, found without looking at a value of them.
+
+Values are looked at, and parameters with them, in ``validation``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Outline:
-    """What a plan needs to know of X: its shape, its type after validation, its bytes."""
+    """What a plan needs to know of X.
+
+    Attributes
+    ----------
+    n_samples, n_features : int
+        Shape of X.
+    dtype : str
+        Its type after validation, ``"float32"`` or ``"float64"``.
+    n_bytes : int
+        Bytes of it in memory, as that type; of a sparse matrix, those of what is stored.
+    is_sparse : bool
+    """
 
     n_samples: int
     n_features: int

@@ -1,17 +1,18 @@
 """How a plan reads: as a sentence, a table of text, HTML for notebooks, or plain values.
 
-Everywhere the same words; what they say was decided in ``plan``.
+Everywhere the same words; what they say was decided in ``planning``. How seconds, bytes and dollars
+read is in ``wording``.
 """
 
 from __future__ import annotations
 
 import html as html_module
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tsne_backends.backend import ESTIMATED_PARTS, Estimate
 from tsne_backends.problem import GRADIENT_FACTOR
+from tsne_backends.wording import NOTHING, dollars, price, seconds, size
 
 if TYPE_CHECKING:
     from tsne_backends.plan import Candidate, Plan
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 #: Parts that only a remote run has; locally they are shown as a dash.
 REMOTE_PARTS = ("start", "upload", "download")
 HEADINGS = ("backend", "verdict", *ESTIMATED_PARTS, "total", "cost")
-NOTHING = "–"
 
 
 def sentence(plan: Plan) -> str:
@@ -142,45 +142,8 @@ def plain(plan: Plan) -> dict[str, Any]:
         "n_bytes": plan.n_bytes,
         "ran": plan.ran,
         "actual": _plain_estimate(plan.actual),
+        "transfer": dict(plan.transfer),
     }
-
-
-def seconds(value: float) -> str:
-    """Return seconds with two digits where they matter, or minutes, or hours."""
-    if not math.isfinite(value):
-        return NOTHING
-    if value < 9.5:
-        return f"{value:.1f} s"
-    if value < 600:
-        return f"{value:.0f} s"
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:,.0f} h"
-
-
-def dollars(value: float) -> str:
-    """Return US dollars, to a tenth of a cent below one dollar, and finer below that."""
-    if value >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.3f}" if value == 0 or value >= 0.0005 else f"${value:.6f}"
-
-
-def price(estimate: Estimate) -> str:
-    """Return what a run costs, and what may come on top."""
-    if not estimate.idle_usd:
-        return dollars(estimate.usd)
-    return (
-        f"{dollars(estimate.usd)} and up to {dollars(estimate.idle_usd)} while the machine waits "
-        "for another run"
-    )
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes in the unit that suits them."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:,.{0 if n_bytes >= 10 * factor else 1}f} {unit}"
-    return f"{n_bytes:.0f} bytes"
 
 
 def _rows(plan: Plan) -> list[tuple[str, ...]]:

@@ -61,10 +61,42 @@ class Phase:
 class Problem:
     """What is to be computed: the shape of the data and every t-SNE parameter.
 
-    Attributes follow `tsne_backends.ServerlessTSNE`; in addition ``n_samples`` and ``n_features``,
-    ``n_bytes`` (of X as it lies in memory), ``dtype`` (its name), ``is_sparse``, ``init`` as
-    ``"pca"``, ``"random"`` or ``"array"``, ``n_threads`` (resolved from ``n_jobs``), ``seed``
-    (an int even where ``random_state`` is None) and ``repeatable`` (False where it was None).
+    What is not explained here means what it does in `tsne_backends.ServerlessTSNE`.
+
+    Attributes
+    ----------
+    n_samples, n_features : int
+        Shape of X.
+    dtype : str
+        Type of X, ``"float32"`` or ``"float64"``.
+    n_bytes : int
+        Bytes of X in memory; of a sparse matrix, those of what is stored.
+    is_sparse : bool
+    n_components : int
+        Dimensions of the map.
+    perplexity, early_exaggeration : float
+    learning_rate : float or "auto"
+        In scikit-learn's units.
+    max_iter : int or "auto"
+        Iterations, those with early exaggeration included.
+    n_iter_without_progress : int
+        Iterations.
+    min_grad_norm : float
+        In scikit-learn's units.
+    metric : str or callable
+    metric_params : mapping of str to object
+    init : {"pca", "random", "array"}
+        An array itself accompanies the run, in `tsne_backends.run.Run`.
+    method : {"auto", "barnes_hut", "exact", "fft"}
+    angle : float
+    n_threads : int
+        Threads, resolved from ``n_jobs``; at least 1.
+    seed : int
+        Drawn where ``random_state`` is no int.
+    repeatable : bool
+        Whether ``random_state`` was given, so that another run must make the same map.
+    options : mapping of str to object
+        ``backend_options``.
     """
 
     n_samples: int

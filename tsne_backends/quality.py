@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.machine import import_with_passive_threads, thread_count
-from tsne_backends.neighbors import NeighborsGraph, neighbors_graph, neighbors_of_new
+from tsne_backends.neighbors import NeighborsGraph, choose_search, neighbors_of_new
 from tsne_backends.problem import Problem
+from tsne_backends.searches import find_neighbors, without_self
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
+#: Rows over which preservation is averaged, where nobody asks for another number.
+SAMPLE = 5_000
 
 
 def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> NeighborsGraph:
@@ -27,18 +30,26 @@ def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> Neighbors
     ----------
     X : ndarray of shape (n_samples, n_features)
     k : int
-        Neighbours per row.
+        Neighbours per row, fewer than n_samples.
     n_jobs : int, optional
         Threads; None is every usable core.
 
     Returns
     -------
     NeighborsGraph
+
+    Raises
+    ------
+    ValueError
+        A row has no k neighbours.
     """
-    # `Problem` speaks of perplexity; a third of k gives k neighbours.
     n, d = X.shape
-    problem = Problem(n, d, perplexity=(k + 0.5) / 3, n_threads=thread_count(n_jobs))
-    return neighbors_graph(problem, X, search="exact")
+    _check_k(k, n)
+    problem = Problem(n, d, n_threads=thread_count(n_jobs))
+    search = choose_search(problem, "exact")
+    return NeighborsGraph(
+        *find_neighbors(X, k, "euclidean", {}, search, repeatable=True, n_threads=problem.n_threads)
+    )
 
 
 def kl_divergence(
@@ -81,7 +92,8 @@ def kl_divergence(
     Raises
     ------
     ValueError
-        The map does not fit X, or holds values that are not finite.
+        The map does not fit X, or holds values that are not finite; or the graph holds too few
+        neighbours.
     """
     return kl_with_error(
         X,
@@ -113,9 +125,9 @@ def kl_with_error(
     from openTSNE.affinity import joint_probabilities_nn
 
     Y = checked_embedding(X, embedding)
-    n = len(Y)
-    k = max(1, min(n - 1, int(3 * perplexity)))
-    graph = graph or exact_graph(X, k, n_jobs)
+    n, d = X.shape
+    k = Problem(n, d, perplexity=perplexity).n_neighbors
+    graph = _sufficient(graph, X, k, n_jobs)
     P = joint_probabilities_nn(
         graph.indices[:, :k], graph.distances[:, :k], [perplexity], n_jobs=thread_count(n_jobs)
     ).tocoo()
@@ -144,7 +156,7 @@ def neighbor_preservation(
     k: int = 15,
     *,
     graph: NeighborsGraph | None = None,
-    sample: int | None = 5_000,
+    sample: int | None = SAMPLE,
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> float:
@@ -174,12 +186,12 @@ def neighbor_preservation(
     Raises
     ------
     ValueError
-        The map does not fit X, holds values that are not finite, or k is not less than n_samples.
+        The map does not fit X, holds values that are not finite, k is not less than n_samples, or
+        the graph holds fewer than k neighbours.
     """
     Y = checked_embedding(X, embedding)
-    if not 1 <= k < len(X):
-        raise ValueError(f"k must be from 1 to n_samples - 1 ({len(X) - 1}); it was {k}.")
-    graph = graph or exact_graph(X, k, n_jobs)
+    _check_k(k, len(X))
+    graph = _sufficient(graph, X, k, n_jobs)
     rows = sample_of(len(X), sample, random_state)
     return share_kept(SampledNeighbors(rows, graph.indices[rows, :k]), Y, n_jobs)
 
@@ -200,10 +212,10 @@ class SampledNeighbors:
     indices: NDArray[np.int64]
 
 
-def sampled_neighbors(
-    problem: Problem, X: Any, k: int = 15, *, sample: int | None = 5_000, random_state: int = 0
-) -> SampledNeighbors:
-    """Find the exact neighbours of a sample of rows, in the metric of ``problem``.
+def sampled_neighbors(problem: Problem, X: Any, k: int = 15) -> SampledNeighbors:
+    """Find the exact neighbours of at most 5,000 rows, in the metric of ``problem``.
+
+    They are the rows that `neighbor_preservation` averages over.
 
     Parameters
     ----------
@@ -213,19 +225,14 @@ def sampled_neighbors(
         Data, or their distances where the metric is ``"precomputed"``.
     k : int, default=15
         Neighbours per row, fewer than n_samples.
-    sample : int or None, default=5000
-        Rows; None takes all.
-    random_state : int, default=0
-        Seed of the sample.
 
     Returns
     -------
     SampledNeighbors
     """
-    rows = sample_of(X.shape[0], sample, random_state)
+    rows = sample_of(X.shape[0], SAMPLE, 0)
     found, _ = neighbors_of_new(problem, X, X[rows], k + 1)
-    near = [one[one != row][:k] for row, one in zip(rows, found, strict=True)]
-    return SampledNeighbors(rows, np.array(near))
+    return SampledNeighbors(rows, without_self(found, rows))
 
 
 def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | None = None) -> float:
@@ -247,11 +254,9 @@ def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | No
     from scipy.spatial import cKDTree
 
     k, Y = true.indices.shape[1], np.asarray(embedding, dtype=np.float64)
-    _, near = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
-    shares = [
-        len(np.intersect1d(kept, found[found != row][:k]))
-        for row, kept, found in zip(true.rows, true.indices, near, strict=True)
-    ]
+    _, found = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
+    near = without_self(found, true.rows)
+    shares = [len(np.intersect1d(a, b)) for a, b in zip(true.indices, near, strict=True)]
     return float(np.mean(shares) / k)
 
 
@@ -261,11 +266,31 @@ def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
     if Y.ndim != 2 or len(Y) != X.shape[0]:
         raise ValueError(
             f"The embedding must have one row for each of the {X.shape[0]} rows of X; its shape is "
-            f"{Y.shape}."
+            f"{Y.shape}. Pass the data that the map was made of."
         )
     if not np.isfinite(Y).all():
-        raise ValueError("The embedding holds values that are not finite; it cannot be judged.")
+        raise ValueError(
+            "The embedding holds values that are not finite and cannot be judged; leave such rows "
+            "out of it and of X."
+        )
     return Y
+
+
+def _check_k(k: int, n: int) -> None:
+    if not 1 <= k < n:
+        raise ValueError(f"k must be from 1 to n_samples - 1 ({n - 1}); it was {k}.")
+
+
+def _sufficient(graph: NeighborsGraph | None, X: Any, k: int, n_jobs: int | None) -> NeighborsGraph:
+    """Return the graph that was given, if it holds k neighbours of each row, or find one."""
+    if graph is None:
+        return exact_graph(X, k, n_jobs)
+    held = graph.indices.shape[1]
+    if held < k:
+        raise ValueError(
+            f"graph holds {held} neighbours per row, but {k} are needed; pass exact_graph(X, {k})."
+        )
+    return graph
 
 
 def _kernel(squared: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:

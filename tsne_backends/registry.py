@@ -86,12 +86,27 @@ def register_backend(
 
 
 def unregister_backend(name: str) -> None:
-    """Forget a backend added by `register_backend`; unknown names are ignored."""
+    """Forget a backend that `register_backend` added in this process.
+
+    Parameters
+    ----------
+    name : str
+        Names of other backends, and names nobody registered, are ignored.
+    """
     _registered.pop(name, None)
 
 
 def list_backends() -> Mapping[str, Entry]:
-    """Return every known backend by name, read-only, in order of preference."""
+    """Return every known backend, in the order in which ``backend="auto"`` prefers them.
+
+    Nothing is imported, so backends are listed whether or not they can run here.
+
+    Returns
+    -------
+    mapping of str to Entry
+        Read-only; by name, where the backend is found and how to install what it needs. First those
+        registered in this process, then ours, then those of installed packages.
+    """
     found = dict(_registered)  # what the user added by hand comes first
     found.update({name: entry for name, entry in _BUILT_IN.items() if name not in found})
     found.update({name: entry for name, entry in _entry_points().items() if name not in found})

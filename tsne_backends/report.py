@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tsne_backends.labels import as_labels, class_codes
 from tsne_backends.machine import thread_count
@@ -190,7 +191,9 @@ def quality_report(
 
     rows = sample_of(n, sample, random_state)
     looked_at = f"{len(rows):,} rows of {n:,}" if len(rows) < n else "all rows"
-    preserved, trust = neighbour_scores(X, Y, rows, k, thread_count(n_jobs))
+    n_threads = thread_count(n_jobs)
+    with threadpool_limits(n_threads):
+        preserved, trust = neighbour_scores(X, Y, rows, k, n_threads)
     divergence = None
     if perplexity is not None:
         divergence = _divergence(X, Y, perplexity, sample, random_state, n_jobs)

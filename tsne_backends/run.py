@@ -80,7 +80,13 @@ class Run:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time the enclosed work under ``name``; repeated names add up."""
+        """Time the enclosed work.
+
+        Parameters
+        ----------
+        name : str
+            What the work is called in `timings`, in seconds; the times of repeated names add up.
+        """
         self.display.phase(name)
         start = time.perf_counter()
         try:
@@ -90,11 +96,23 @@ class Run:
             self.timings[name] = self.timings.get(name, 0.0) + seconds
 
     def note(self, sentence: str) -> None:
-        """Tell how far a phase is that has no iterations: a transfer, say."""
+        """Tell how far a phase is that has no iterations: a transfer, say.
+
+        Parameters
+        ----------
+        sentence : str
+            Shown to the user in place of the phase's name.
+        """
         self.display.note(sentence)
 
     def step(self, iteration: int) -> None:
-        """Tell that ``iteration`` (from 1, over all phases) has begun."""
+        """Tell that an iteration has begun.
+
+        Parameters
+        ----------
+        iteration : int
+            From 1, over all phases.
+        """
         self.display.step(iteration)
 
     def report(self, iteration: int, kl: float, embedding: NDArray[Any]) -> bool:

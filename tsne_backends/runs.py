@@ -17,7 +17,7 @@ from tsne_backends.problem import Problem
 
 FILE = "runs.jsonl"
 #: Changes where the cost model's reference does: older lines are then no longer comparable.
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 #: Lines at which the file is thinned, and what stays for each machine, way of running and size
 #: (factors of 4 in rows): enough to see through a slow run, little enough to read in a millisecond.
 THIN_AT, KEEP_PER_SIZE = 300, 12

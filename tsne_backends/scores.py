@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.quality import BLOCK_PAIRS, error_of_mean, sample_of
+from tsne_backends.searches import without_self
 
 #: Pairs of rows that distances are compared on; fewer pairs than that are taken all.
 CORRELATION_PAIRS = 100_000
@@ -47,14 +48,14 @@ def neighbour_scores(
 
     n = X.shape[0]
     _, found = cKDTree(Y).query(Y[rows], k + 1, workers=n_threads)
+    near = without_self(found, rows)
     kept, penalty = np.empty(len(rows)), np.empty(len(rows))
     at = 0
     for squared in _blocks_of_distances(X, rows):
         for distances in squared:
             row = rows[at]
-            near = found[at][found[at] != row][:k]
             distances[row] = np.inf
-            ranks = _ranks(distances, near)
+            ranks = _ranks(distances, near[at])
             kept[at] = (ranks <= k).mean()
             penalty[at] = np.maximum(ranks - k, 0).sum()
             at += 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 logger = logging.getLogger(__name__)
 
@@ -62,26 +63,39 @@ def find_neighbors(
     ValueError
         A sparse matrix of distances holds fewer than k of a row.
     """
+    with threadpool_limits(n_threads):  # scikit-learn's brute force takes every core otherwise
+        indices, distances, words = _found_by(
+            search, X, k, metric, metric_params, 1 if repeatable else n_threads, n_threads
+        )
+    return indices.astype(np.int64), distances.astype(np.float64), words
+
+
+def _found_by(
+    search: str,
+    X: Any,
+    k: int,
+    metric: Any,
+    metric_params: Mapping[str, Any],
+    build_threads: int,
+    n_threads: int,
+) -> tuple[Any, Any, str]:
     if search == "precomputed":
-        indices, distances = _nearest_fitted_precomputed(X, k)
-        words = "given distances"
-    elif search == "sklearn" or (metric == "cosine" and not X.any(axis=1).all()):
+        return *_nearest_fitted_precomputed(X, k), "given distances"
+    if search == "sklearn" or (metric == "cosine" and not X.any(axis=1).all()):
         # Rows of zeros have no direction; scikit-learn gives them the distance 1 to everything.
         searcher = sklearn_search(k, metric, metric_params, n_threads)
         distances, indices = searcher.fit(X).kneighbors()
-        words = f"scikit-learn ({searcher._fit_method})"
+        return indices, distances, f"scikit-learn ({searcher._fit_method})"
+    points = unit_rows(X) if metric == "cosine" else centred(X, X)[0]
+    if search == "tree":
+        indices, distances, words = _tree(points, k, n_threads)
+    elif search == "brute":
+        indices, distances, words = _brute(points, k)
     else:
-        points = unit_rows(X) if metric == "cosine" else centred(X, X)[0]
-        if search == "tree":
-            found = _tree(points, k, n_threads)
-        elif search == "brute":
-            found = _brute(points, k)
-        else:
-            found = _hnsw(points, k, 1 if repeatable else n_threads, n_threads)
-        indices, distances, words = found
-        if metric == "cosine":  # for unit vectors |a - b|² = 2 (1 - cos)
-            distances = distances**2 / 2
-    return indices.astype(np.int64), distances.astype(np.float64), words
+        indices, distances, words = _hnsw(points, k, build_threads, n_threads)
+    if metric == "cosine":  # for unit vectors |a - b|² = 2 (1 - cos)
+        distances = distances**2 / 2
+    return indices, distances, words
 
 
 def sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_jobs: int) -> Any:
@@ -178,14 +192,32 @@ def true_neighbors(X: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.in
 
     searcher = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(X)
     found = searcher.kneighbors(X[rows], return_distance=False)
-    truth: NDArray[np.int64] = found[~_is_self(found, rows)].reshape(len(rows), k)
-    return truth
+    return without_self(found, rows)
 
 
 def _recall(found: NDArray[Any], truth: NDArray[Any], rows: NDArray[Any], k: int) -> float:
-    found = found[~_is_self(found, rows)].reshape(len(rows), k)
-    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
+    others = without_self(found, rows)
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(others, truth, strict=True))
     return hits / (k * len(rows))
+
+
+def without_self(indices: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the k nearest others of some rows, from their k + 1 nearest, themselves among these.
+
+    Parameters
+    ----------
+    indices : ndarray of shape (n_rows, k + 1)
+        Nearest first.
+    rows : ndarray of shape (n_rows,)
+        The rows they are the nearest of.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, k)
+        Nearest first. Where enough duplicates have pushed the row itself out, the last is dropped.
+    """
+    others: NDArray[np.int64] = indices[~_is_self(indices, rows)]
+    return others.reshape(len(rows), indices.shape[1] - 1)
 
 
 def _is_self(indices: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """What the user allows: from the call, then the environment, then the configuration file.
 
-Here three sources become one `Settings`; what follows from it is decided in ``plan``. Nonsense is
-refused rather than ignored, because one of the settings keeps data on this machine.
+Here three sources become one `Settings`; what follows from it is decided in ``planning``. Nonsense
+is refused rather than ignored, because one of the settings keeps data on this machine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,18 @@ class Settings:
     sources: Mapping[str, str] | None = None
 
     def source(self, name: str) -> str:
-        """Return where a setting was made, or ``"the default"``."""
+        """Return where a setting was made, in words for messages.
+
+        Parameters
+        ----------
+        name : str
+            Of an attribute of these settings.
+
+        Returns
+        -------
+        str
+            Such as ``"the parameter max_cost"``; ``"the default"`` where nobody made it.
+        """
         return (self.sources or {}).get(name, "the default")
 
 
@@ -84,6 +95,27 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
                 found[name] = value
                 sources[name] = place.format(name=name, NAME=name.upper())
     return Settings(**found, sources=sources)
+
+
+def settings_of(estimator: Any) -> Settings:
+    """Read the settings with what an estimator's parameters say of them.
+
+    Parameters
+    ----------
+    estimator : ServerlessTSNE
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigurationError
+        As in `read_settings`.
+    """
+    return read_settings(
+        {name: getattr(estimator, name) for name in ("max_cost", "allow_remote", "prefer")}
+    )
 
 
 def config_file() -> Path:

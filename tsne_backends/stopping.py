@@ -1,4 +1,7 @@
-"""scikit-learn's two rules for ending the optimisation early, for engines that lack them."""
+"""scikit-learn's two rules for ending the optimisation early, for engines that lack them.
+
+Here it is decided whether to stop; engines ask. That a callback wants to stop is told by `Run`.
+"""
 
 from __future__ import annotations
 

@@ -186,10 +186,15 @@ def safe_scale(X: Any, metric: Any) -> float:
     return 1.0 if peak == 0 or smallest <= peak <= largest else peak
 
 
+def scaled(X: Any, scale: float) -> Any:
+    """Return X divided by a scale of `safe_scale`, in its own precision; X itself for 1."""
+    return X if scale == 1.0 else X / X.dtype.type(scale)
+
+
 def check_outline(estimator: Any, data: Outline) -> None:
     """Refuse what can be refused without looking at values."""
     if data.n_samples < 2:
-        raise ValueError(f"t-SNE needs at least 2 rows; there are {data.n_samples}.")
+        raise ValueError(f"t-SNE needs at least 2 rows; there are {data.n_samples}. Pass more.")
     _check_perplexity(estimator, data.n_samples)
     check_metric(estimator.metric)
     if _is_precomputed(estimator):

@@ -31,9 +31,9 @@ from tsne_backends.gpu.refusals import (
 from tsne_backends.gpu.trouble import run_on_gpu
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import LocalGpu, Machine
-from tsne_backends.plan_view import size
 from tsne_backends.problem import Problem
 from tsne_backends.run import Run
+from tsne_backends.wording import size
 
 logger = logging.getLogger("tsne_backends")
 

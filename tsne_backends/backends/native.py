@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tsne_backends import cost, cost_native
 from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
@@ -50,12 +51,6 @@ def _refuse_method(problem: Problem) -> str | None:
     )
 
 
-def _refuse_size(problem: Problem) -> str | None:
-    if problem.n_samples < 2**32:
-        return None
-    return f"{problem.n_samples:,} rows are more than 32 bits can number."
-
-
 class NativeBackend(Backend):
     """Our own engine; needs numba, no GPU and no network."""
 
@@ -79,8 +74,8 @@ class NativeBackend(Backend):
             "method": Parameter(
                 "repulsion", '"auto" is all pairs or grid, by size', _refuse_method
             ),
-            "angle": Parameter("nothing", "without effect: there is no tree"),
-            "n_jobs": Parameter("threads", "None is every usable core", _refuse_size),
+            "angle": Parameter("not used", "there is no tree"),
+            "n_jobs": Parameter("threads", "None is every usable core"),
         }
     )
     options: ClassVar[Mapping[str, Option]] = MappingProxyType(
@@ -103,6 +98,16 @@ class NativeBackend(Backend):
                 "does that now.",
             )
         return Verdict(True, "It is part of this package and takes any size of data.")
+
+    def can_run(self, problem: Problem) -> Verdict:
+        """Refuse, besides what the parameters refuse, more rows than its indices can number."""
+        if problem.n_samples >= 2**32:
+            return Verdict(
+                False,
+                f"{problem.n_samples:,} rows are more than 32 bits can number; take a sample of "
+                "them (tsne_backends.sample_rows).",
+            )
+        return super().can_run(problem)
 
     def estimate(self, problem: Problem, machine: Machine) -> Estimate:
         """Predict seconds and memory, compilation included where it has not happened yet."""
@@ -137,10 +142,12 @@ class NativeBackend(Backend):
             from tsne_backends.native.warm import warm_up
 
             warm_up()
+        with run.phase("neighbours"):
+            search = self.option(problem, "neighbors")
+            indices, squared, places, words = _neighbors(problem, X, search, run)
+        # Principal components too: in BLAS's own threads their last digits would depend on how many
+        # there are, and a seed would repeat at one number of threads only.
         with Team(problem.n_threads) as team:
-            with run.phase("neighbours"):
-                search = self.option(problem, "neighbors")
-                indices, squared, places, words = _neighbors(problem, X, search, run)
             with run.phase("affinities"):
                 affinities = make_affinities(indices, squared, problem.perplexity, team)
                 del indices, squared
@@ -176,7 +183,8 @@ class NativeBackend(Backend):
 
         warm_up()
         _neighbors(problem, X, self.option(problem, "neighbors"), run)
-        initial_positions(problem, X, run.initial, cache=run.cache)
+        with threadpool_limits(1):  # as in `embed`, to the last digit
+            initial_positions(problem, X, run.initial, cache=run.cache)
 
 
 def _start_seconds() -> float:

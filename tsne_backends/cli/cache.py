@@ -30,7 +30,7 @@ def cache(size: bool, prune: str | None, folder: Path | None) -> None:
     from joblib import Memory
 
     from tsne_backends.cache import default_folder
-    from tsne_backends.plan_view import size as in_words
+    from tsne_backends.wording import size as in_words
 
     limit = None if prune is None else _bytes(prune)
     folder = folder or default_folder()

@@ -77,9 +77,9 @@ def calibrate(seconds: float) -> None:
     The result stays in the user's cache folder; it holds sizes and seconds, nothing else.
     """
     from tsne_backends.calibration import calibrate as measure
-    from tsne_backends.plan_view import seconds as words
     from tsne_backends.probe import this_machine
     from tsne_backends.store import folder
+    from tsne_backends.wording import seconds as words
 
     for run in measure(seconds):
         click.echo(
@@ -106,7 +106,7 @@ def _matrix(source: Path, rep: str | None, key: str | None) -> Any:
 
 def _machine_sentence(machine: Machine) -> str:
     from tsne_backends.machine import find_gpus
-    from tsne_backends.plan_view import size
+    from tsne_backends.wording import size
 
     gpus, why_none = find_gpus()
     graphics = ", ".join(f"{gpu.name} with {size(gpu.memory_bytes)}" for gpu in gpus) or why_none

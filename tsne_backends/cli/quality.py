@@ -55,18 +55,18 @@ def quality(
 ) -> None:
     """Judge MAP, the coordinates of the rows of DATA.
 
-    Both are files that `embed` reads. Where MAP has fewer rows than DATA, as the map of a sample
+    DATA is a file that `embed` reads, MAP one that `plot` draws: of a table with columns tsne1,
+    tsne2 only these are the map. Where MAP has fewer rows than DATA, as the map of a sample
     has, its rows are found by their names, or by their numbers if DATA have no names.
     """
-    from tsne_backends.files import OBSM_KEY, read_table
+    from tsne_backends.files import read_coordinates, read_table
     from tsne_backends.labels import as_labels, check_label_spec, read_label_column
     from tsne_backends.report import quality_report
 
     if labels is not None:
         check_label_spec(labels, source)
     # The map is the smaller file: what is wrong with it shows before the data are read.
-    is_h5ad = embedding.suffix.lower() == ".h5ad"
-    placed = read_table(embedding, rep=(map_rep or OBSM_KEY) if is_h5ad else map_rep)
+    placed = read_coordinates(embedding, rep=map_rep)
     data = read_table(source, rep=rep, key=key)
     rows, shown = _placed_rows(data, placed, source, embedding)
     X, classes = data.matrix[rows], None
@@ -89,7 +89,7 @@ def quality(
 
 def _placed_rows(data: Table, placed: Table, source: Path, path: Path) -> tuple[Any, NDArray[Any]]:
     """Return which rows of the data are on the map, and their places."""
-    shown = placed.matrix.toarray() if hasattr(placed.matrix, "toarray") else placed.matrix
+    shown = placed.matrix
     n, suffix = data.matrix.shape[0], path.suffix.lower()
     rows = _rows_in(path) if suffix == ".npz" else None
     if rows is None:

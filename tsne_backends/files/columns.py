@@ -23,7 +23,7 @@ from tsne_backends.files.readers import (
     parquet_index,
     unreadable,
 )
-from tsne_backends.files.reading import require_format
+from tsne_backends.files.reading import check_readable
 from tsne_backends.files.text_tables import DELIMITERS, MISSING, is_number, is_text, open_text_table
 
 TABLES = (*DELIMITERS, ".parquet", ".h5ad")
@@ -69,11 +69,7 @@ def find_column(spec: str, source: Path) -> tuple[Path, str | None]:
         )
     if path.suffix.lower() in TABLES and not column:
         raise FileFormatError(f'Say which column of "{path}" holds the labels, as "{path}:COLUMN".')
-    if not path.is_file():
-        siblings = [other.name for other in path.parent.glob("*")]
-        raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
-    path.open("rb").close()  # raises, in the system's words, for a file that is closed
-    require_format(path.suffix.lower())
+    check_readable(path)
     return path, column
 
 

@@ -5,7 +5,6 @@ Data matrices are read in ``reading``; labels in ``columns``.
 
 from __future__ import annotations
 
-import csv
 import re
 import zipfile
 from array import array
@@ -18,7 +17,7 @@ from tsne_backends.errors import FileFormatError
 from tsne_backends.files.h5ad import OBSM_KEY
 from tsne_backends.files.readers import SIGNS_OF_DAMAGE, Table, parquet_index, unreadable
 from tsne_backends.files.reading import read_table, require_format
-from tsne_backends.files.text_tables import DELIMITERS, is_text
+from tsne_backends.files.text_tables import DELIMITERS, open_text_table
 
 #: How `tsne_backends.files.write_embedding` names the columns of a map, and the array in an .npz.
 _COLUMN, _ARRAY = re.compile(r"tsne\d+"), "embedding"
@@ -87,32 +86,21 @@ def _read_written(path: Path, suffix: str) -> Table | None:
 
 
 def _read_text(path: Path, delimiter: str) -> Table | None:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        header = next((cells for cells in reader if cells), [])
-        where = [place for place, name in enumerate(header) if _COLUMN.fullmatch(name)]
+    with open_text_table(path, delimiter) as table:
+        where = [place for place, name in enumerate(table.names) if _COLUMN.fullmatch(name)]
         if not where:
             return None
         values, names = array("d"), []
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise FileFormatError(
-                    f'Line {reader.line_num} of "{path}" has {len(cells)} values, but the table '
-                    f"has {len(header)} columns; give every row the same number of values."
-                )
+        for line, cells in table.rows:
             try:
                 values.extend([float(cells[place]) for place in where])
             except ValueError:
                 raise FileFormatError(
-                    f'Line {reader.line_num} of "{path}" has a coordinate that is not a number; '
-                    "fill it in, or leave the row out."
+                    f'Line {line} of "{path}" has a coordinate that is not a number; fill it in, '
+                    "or leave the row out."
                 ) from None
             names.append(cells[0])
-    if not names:
-        raise FileFormatError(f'"{path}" has a header but no rows; it should have one per sample.')
-    named = where[0] > 0 and (header[0].strip() in ("", "id") or is_text(names[0]))
+    named = table.has_ids and where[0] > 0
     return Table(np.frombuffer(values).reshape(-1, len(where)), _distinct(names) if named else None)
 
 

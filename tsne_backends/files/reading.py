@@ -50,12 +50,27 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
             raise FileFormatError(
                 f'{option} chooses a part of an {wanted} file, which "{path}" is not; leave it out.'
             )
+    check_readable(path)
+    return read(path, rep, key)
+
+
+def check_readable(path: Path) -> None:
+    """Refuse a file that is not there, may not be read, or whose format needs a library.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file; the message suggests the nearest in its folder.
+    ImportError
+        The library for its format is not installed; the message has the command to run.
+    OSError
+        It may not be read, or is a folder.
+    """
     if not path.exists():
         siblings = [other.name for other in path.parent.glob("*")]
         raise FileNotFoundError(f'There is no file "{path}".{did_you_mean(path.name, siblings)}')
     path.open("rb").close()  # raises, in the system's words, for a folder or a file that is closed
-    require_format(suffix)
-    return read(path, rep, key)
+    require_format(path.suffix.lower())
 
 
 def require_format(suffix: str) -> None:

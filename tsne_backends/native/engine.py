@@ -1,4 +1,8 @@
-"""The optimisation: forces, steps, reports, and the order of the points in memory."""
+"""The optimisation: forces, steps, reports, and the order of the points in memory.
+
+Only the order in which things happen is here. How often and how far is in ``schedule``; the forces
+are in ``repulsion``, ``exact`` and ``attraction``; when to stop early is for the caller to say.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +156,7 @@ class Engine:
         Outcome
         """
         done, used = 0, {}
-        last = done + sum(stage.n_iter for stage in stages)
+        last = sum(stage.n_iter for stage in stages)
         for stage in stages:
             if stage.fresh:
                 self._update[:] = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.grid import SUPPORT
+from tsne_backends.native.grid import MIN_NODES, SUPPORT
 from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
 from tsne_backends.native.repulsion import VALUE_SECONDS
 from tsne_backends.native.threads import Team
@@ -34,7 +34,7 @@ def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:
     """
     if n > 2**14:
         return False
-    nodes = [max(32.0, float(side) / h + SUPPORT) for side in span]
+    nodes = [max(MIN_NODES, float(side) / h + SUPPORT) for side in span]
     values = 4 * nodes[0] * nodes[1]
     grid = GRID_SECONDS + POINT_SECONDS * n + VALUE_SECONDS * values * math.log2(values) / 2
     return PAIR_SECONDS * float(n) ** 2 < grid

@@ -1,4 +1,8 @@
-"""Rows grouped around centroids, so that near rows can be searched, and lie in memory, together."""
+"""Rows grouped around centroids, so that near rows can be searched, and lie in memory, together.
+
+Making the groups is all that happens here; which of them are looked at is decided in ``search``,
+and looking at them is in ``scan``.
+"""
 
 from __future__ import annotations
 

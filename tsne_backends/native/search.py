@@ -1,7 +1,8 @@
 """Nearest neighbours in Euclidean space, of all rows among themselves and of new rows.
 
 Rows are grouped into lists; how many lists must be looked at is learnt from the neighbours that a
-sample of rows finds. What looking at lists is, is in ``scan``.
+sample of rows finds. What looking at lists is, is in ``scan``; whether single precision serves, in
+``precision``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import group, make_lists
+from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
 from tsne_backends.native.scan import SLACK, Grouped, scan
 from tsne_backends.native.threads import Team
 
@@ -40,12 +42,6 @@ LEAST_GAIN = 0.003
 #: Rows compared with all points at once, and candidates beyond the k-th that the rounding of the
 #: products may have misplaced.
 ROWS_COMPARED, CLOSE_CALLS = 16, 32
-#: Rounding error of the products, relative to the squared size of the data, that is allowed in the
-#: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
-MAX_ERROR = 0.02
-#: Rows that show where the data lie, and the largest entry, in units of a common one, whose squares
-#: single precision can add up.
-PLACING_ROWS, LARGEST = 2_000, 1e16
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class Neighbors:
 
 
 def find_neighbors(
-    X: NDArray[Any], k: int, team: Team, seed: int = 0, exact: bool | None = None
+    X: NDArray[Any], k: int, team: Team, exact: bool | None = None
 ) -> Neighbors | None:
     """Find the k nearest neighbours of every row of X.
 
@@ -83,8 +79,6 @@ def find_neighbors(
     k : int
         Neighbours per row, less than n.
     team : Team
-    seed : int, default=0
-        Of the sample that centroids are learnt from and recall is measured on.
     exact : bool or None, default=None
         Whether to search every list; None does so where it is affordable.
 
@@ -95,18 +89,18 @@ def find_neighbors(
         them with less work than searching everything, and that is not wanted or takes too long:
         another search is then the better one.
     """
-    points = _scaled(X, _place(X))
+    points = in_single_precision(X, place_of(X))
     if points is None:
         return None
-    found = _Search(points, points, k, team, seed).run(exact)
-    if found is None or not _precise_enough(found[1], points[found[2]]):
+    found = _Search(points, points, k, team).run(exact)
+    if found is None or not is_precise_enough(found[1], points[found[2]]):
         return None
     indices, squared, places, _, words = found
     return Neighbors(indices, squared, places, words)
 
 
 def find_nearest(
-    X: NDArray[Any], X_new: NDArray[Any], k: int, team: Team, seed: int = 0
+    X: NDArray[Any], X_new: NDArray[Any], k: int, team: Team
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
     """Find the k nearest rows of X for every row of X_new.
 
@@ -119,8 +113,6 @@ def find_nearest(
     k : int
         Neighbours per row, at most n.
     team : Team
-    seed : int, default=0
-        Of the sample that centroids are learnt from and recall is measured on.
 
     Returns
     -------
@@ -131,13 +123,14 @@ def find_nearest(
     None
         Instead, where `find_neighbors` would return None.
     """
-    place = _place(X)
-    points = _scaled(X, place)
-    rows = _scaled(X_new.astype(X.dtype, copy=False), place)  # equal values must stay equal
+    place = place_of(X)
+    points = in_single_precision(X, place)
+    # Of one type first: equal values must stay equal.
+    rows = in_single_precision(X_new.astype(X.dtype, copy=False), place)
     if points is None or rows is None:
         return None
-    found = _Search(points, rows, k, team, seed).run()
-    if found is None or not _precise_enough(found[1], rows[found[3]]):
+    found = _Search(points, rows, k, team).run()
+    if found is None or not is_precise_enough(found[1], rows[found[3]]):
         return None
     indices, squared, places, of_rows, _ = found
     in_order = np.empty_like(squared)
@@ -163,14 +156,14 @@ class _Search:
         rows: NDArray[np.float32],
         k: int,
         team: Team,
-        seed: int,
     ) -> None:
         self._points, self._rows, self._among = points, rows, rows is points
         self._places = np.arange(len(points), dtype=np.uint32)
         self._of_rows = np.arange(len(rows), dtype=np.uint32)
         self._k = k
         self._team = team
-        self._rng = np.random.RandomState(seed)
+        # What centroids are learnt from and recall is measured on: the same for every run.
+        self._rng = np.random.RandomState(0)
 
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long."""
@@ -249,40 +242,6 @@ def _attempts(n: int, k: int) -> list[int]:
         attempts.append(seen)
         seen *= 2
     return attempts
-
-
-#: Where the data lie and how large they are: their middle, and the size of a common entry about it.
-_Place = tuple[NDArray[Any], float]
-
-
-def _place(X: NDArray[Any]) -> _Place:
-    """Return the place of the bulk of the data, which far outliers do not move."""
-    sample = X[:: max(1, len(X) // PLACING_ROWS)]
-    # In single precision if X is: its resolution is lost anyway.
-    middle = np.median(sample, axis=0).astype(X.dtype)
-    entries = np.abs(sample - middle)
-    return middle, float(np.median(entries)) or float(entries.max()) or 1.0
-
-
-def _scaled(X: NDArray[Any], place: _Place) -> NDArray[np.float32] | None:
-    """Return X about the middle in units of a common entry; None beyond single precision."""
-    middle, unit = place
-    points = X - middle
-    if max(float(points.max()), -float(points.min())) / unit > LARGEST:
-        return None
-    points /= points.dtype.type(unit)
-    return np.ascontiguousarray(points, dtype=np.float32)
-
-
-def _precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
-    """Say whether rounding is small beside the distances to tell apart, for nearly all rows.
-
-    Products of a row with rows near to it err by the resolution of its own square.
-    """
-    kth = squared.max(axis=1)
-    apart = kth > 0  # duplicates are as near as can be, however the others are rounded
-    errors = 2.0**-23 * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
-    return len(errors) == 0 or float(np.quantile(errors, 0.95)) <= MAX_ERROR
 
 
 def _kth_distances(

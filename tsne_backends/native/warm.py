@@ -1,4 +1,8 @@
-"""Whether the kernels are compiled, and compiling them."""
+"""Whether the kernels are compiled, and compiling them.
+
+The kernels themselves are in the other files, made by ``jit``; what compiling is expected to take
+is in `tsne_backends.cost_native`.
+"""
 
 from __future__ import annotations
 

@@ -236,6 +236,11 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
 
 
+def literal(text: str) -> str:
+    r"""Keep matplotlib from reading what stands between two dollar signs as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def natural_order(name: str) -> list[tuple[int, float, str]]:
     """Return a key that sorts "2" before "10", and "T2" before "T10"."""
     parts = enumerate(re.split(r"(\d+)", name))

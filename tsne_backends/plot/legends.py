@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsne_backends.plot.colors import MISSING, SCALE, Categories, Quantity, shorten
+from tsne_backends.plot.colors import MISSING, SCALE, Categories, Quantity, literal, shorten
 from tsne_backends.plot.layout import painter_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def add_scale(figure: Figure, quantity: Quantity, height: float) -> Side:
     scale.update_ticks()
     bar.tick_params(labelsize=8, length=2, color="#888888", labelcolor=INK)
     if quantity.title:
-        bar.set_title(shorten(quantity.title), fontsize=9, loc="left", pad=9, color=INK)
+        title = literal(shorten(quantity.title))
+        bar.set_title(title, fontsize=9, loc="left", pad=9, color=INK)
     box: Any = bar.get_tightbbox(painter_of(figure))
     width = (box.x1 - bar.get_window_extent().x0) / figure.dpi
     if legend is not None:
@@ -180,8 +181,8 @@ def _legend(
     style["markersize"] = font_size * 0.8
     legend = figure.legend(
         handles=[Line2D([], [], color=colour, label=name, **style) for name, colour in entries],
-        labels=[_literal(name) for name, _ in entries],
-        title=_literal(title) or None,
+        labels=[literal(name) for name, _ in entries],
+        title=literal(title) or None,
         loc="upper left",
         bbox_to_anchor=(0, 1),
         ncols=columns,
@@ -199,11 +200,6 @@ def _legend(
     )
     legend.get_title().set_color(INK)
     return legend
-
-
-def _literal(text: str) -> str:
-    r"""Keep dollar signs from being read as mathematics."""
-    return text.replace("$", r"\$")
 
 
 def _inches(legend: Legend, figure: Figure) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.plot.colors import shorten
+from tsne_backends.plot.colors import literal, shorten
 from tsne_backends.plot.layout import painter_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def put_names(
         text = axes.text(
             anchors[number][0],
             anchors[number][1],
-            shorten(name, LONGEST_NAME),
+            literal(shorten(name, LONGEST_NAME)),
             transform=None,
             ha="center",
             va="center",

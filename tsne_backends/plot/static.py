@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 
 from tsne_backends.errors import did_you_mean
 from tsne_backends.optional import import_optional
-from tsne_backends.plot.colors import Categories, Quantity, as_column, categories, colouring
+from tsne_backends.plot.colors import (
+    Categories,
+    Quantity,
+    as_column,
+    categories,
+    colouring,
+    literal,
+)
 from tsne_backends.plot.drawing import draw_map, set_frame
 from tsne_backends.plot.layout import PANEL_TITLE_SIZE, Sheet, arrange, plan_sheet
 from tsne_backends.plot.legends import Side, add_legend, add_scale
@@ -150,9 +157,7 @@ def facets(
         chosen = groups.codes == code
         draw_map(axes, points, colours, chosen=chosen, density=density)
         count = "" if code >= groups.n_coloured else f" ({chosen.sum():,})"
-        axes.set_title(
-            (name + count).replace("$", r"\$"), fontsize=PANEL_TITLE_SIZE, loc="left", pad=3
-        )
+        axes.set_title(literal(name + count), fontsize=PANEL_TITLE_SIZE, loc="left", pad=3)
     return figure
 
 

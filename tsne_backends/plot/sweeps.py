@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsne_backends.plot.colors import colouring
+from tsne_backends.plot.colors import colouring, literal
 from tsne_backends.plot.drawing import draw_map
 from tsne_backends.plot.layout import PANEL_TITLE_SIZE, STRIP, Sheet
 from tsne_backends.plot.points import as_points
@@ -67,13 +67,13 @@ def plot_sweep(
     panels = [figure.add_subplot() for _ in maps]
     settle(figure, sheet, panels, add_side(figure, sheet, colours, "auto"))
     for axes, points, row in zip(panels, maps, result, strict=True):
-        axes.set_title(_title(row), fontsize=PANEL_TITLE_SIZE, loc="left", pad=3)
+        axes.set_title(literal(_title(row)), fontsize=PANEL_TITLE_SIZE, loc="left", pad=3)
         if points is not None:
             axes.set_anchor("NW")  # maps of different shapes begin below their titles
             draw_map(axes, points, colours)
             continue
         axes.set_axis_off()
-        words = f"{type(row.error).__name__}:\n{row.error}"
+        words = literal(f"{type(row.error).__name__}:\n{row.error}")
         axes.text(0.5, 0.5, words, ha="center", va="center", wrap=True, transform=axes.transAxes)
     return figure
 

@@ -136,7 +136,10 @@ class Sweep:
             )
         measured = [row for row in self.rows if np.isfinite(getattr(row, by))]
         if not measured:
-            raise ValueError(f'No map of this sweep has the measure "{by}".')
+            others = ", ".join(name for name in MORE_IS_BETTER if name != by)
+            raise ValueError(
+                f'No map of this sweep has the measure "{by}"; judge them by one of {others}.'
+            )
         choose = max if MORE_IS_BETTER[by] else min
         return choose(measured, key=lambda row: getattr(row, by))
 

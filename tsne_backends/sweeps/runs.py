@@ -27,6 +27,7 @@ from tsne_backends.problem import Problem
 from tsne_backends.quality import SampledNeighbors, share_kept
 from tsne_backends.run import Run
 from tsne_backends.sweeps.result import SweepRow
+from tsne_backends.validation import scaled
 
 #: Fits that a remote backend is given at a time where ``n_jobs`` does not say; a machine each.
 REMOTE_AT_ONCE = 8
@@ -34,7 +35,22 @@ REMOTE_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """One combination, ready to run: everything about it but the data."""
+    """One combination, ready to run: everything about it but the data.
+
+    Attributes
+    ----------
+    parameters : mapping of str to object
+        The values of the parameters that are varied.
+    problem : Problem
+    backend : Backend
+        The engine that was planned for it.
+    scale : float
+        What X is divided by; see `tsne_backends.validation.safe_scale`.
+    initial : ndarray of shape (n_samples, n_components), float64, or None
+        Initial positions where the user gave an array.
+    max_cost : float or None
+        US dollars the fit may cost at most.
+    """
 
     parameters: Mapping[str, Any]
     problem: Problem
@@ -45,12 +61,22 @@ class Fit:
 
     def data(self, X: Any) -> Any:
         """Return X as this fit takes it."""
-        return X if self.scale == 1.0 else X / X.dtype.type(self.scale)
+        return scaled(X, self.scale)
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all fits have in common."""
+    """What all fits have in common.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated data, in no fit's scale yet.
+    cache : CarriedCache
+        Neighbours and principal components that were found ahead.
+    true : SampledNeighbors or None
+        What maps are judged by; None where preservation is not measured.
+    """
 
     X: Any
     cache: CarriedCache

@@ -24,7 +24,7 @@ from tsne_backends.gpu.arrays import on_host
 from tsne_backends.outline import outline
 from tsne_backends.quality import SampledNeighbors, sampled_neighbors
 from tsne_backends.run import Run
-from tsne_backends.settings import read_settings
+from tsne_backends.settings import settings_of
 from tsne_backends.sweeps.result import Sweep
 from tsne_backends.sweeps.runs import Fit, Shared, longest_first, run_all
 from tsne_backends.validation import (
@@ -175,9 +175,7 @@ def _planned(
         check_outline(tsne, data)
         initial = check_init(tsne, data.n_samples)
         problem = describe(tsne, data)
-        settings = read_settings(
-            {name: getattr(tsne, name) for name in ("max_cost", "allow_remote", "prefer")}
-        )
+        settings = settings_of(tsne)
         decision = decide(problem, tsne.backend, settings)
         way = decision.plan.usable[0]
         if way.backend not in announced:

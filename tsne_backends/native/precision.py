@@ -1,0 +1,56 @@
+"""Data in single precision: moved and scaled for it, and whether it can order their neighbours.
+
+The search itself is in ``search``, which gives up where the answer here is no.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Rounding error of the products, relative to the squared size of the data, that is allowed in the
+#: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
+MAX_ERROR = 0.02
+#: Rows that show where the data lie, and the largest entry, in units of a common one, whose squares
+#: single precision can add up.
+PLACING_ROWS, LARGEST = 2_000, 1e16
+#: Where the data lie and how large they are: their middle, and the size of a common entry about it.
+Place = tuple[NDArray[Any], float]
+
+
+def place_of(X: NDArray[Any]) -> Place:
+    """Return the place of the bulk of the data, which far outliers do not move."""
+    sample = X[:: max(1, len(X) // PLACING_ROWS)]
+    # In single precision if X is: its resolution is lost anyway.
+    middle = np.median(sample, axis=0).astype(X.dtype)
+    entries = np.abs(sample - middle)
+    return middle, float(np.median(entries)) or float(entries.max()) or 1.0
+
+
+def in_single_precision(X: NDArray[Any], place: Place) -> NDArray[np.float32] | None:
+    """Return X about the middle in units of a common entry; None where that is too large."""
+    middle, unit = place
+    points = X - middle
+    if max(float(points.max()), -float(points.min())) / unit > LARGEST:
+        return None
+    points /= points.dtype.type(unit)
+    return np.ascontiguousarray(points, dtype=np.float32)
+
+
+def is_precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
+    """Say whether rounding is small beside the distances to tell apart, for nearly all rows.
+
+    Products of a row with rows near to it err by the resolution of its own square.
+
+    Parameters
+    ----------
+    squared : ndarray of shape (n, k), float32
+        Squared distances of each row's neighbours.
+    rows : ndarray of shape (n, d), float32
+    """
+    kth = squared.max(axis=1)
+    apart = kth > 0  # duplicates are as near as can be, however the others are rounded
+    errors = 2.0**-23 * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
+    return len(errors) == 0 or float(np.quantile(errors, 0.95)) <= MAX_ERROR

@@ -123,7 +123,6 @@ def cancel(job_id: str) -> None:
 def data(show: bool, purge: bool, older_than: float | None) -> None:
     """List or remove the data that were uploaded to your Modal account."""
     from backends_remote import account
-    from tsne_backends.wording import size
 
     if show and purge:
         raise ValueError("Give either --list or --purge, and not both.")
@@ -162,7 +161,7 @@ def with_loopback(work: Callable[[], Any]) -> Any:
 
 
 def _echo_data_sets(found: Sequence[DataSet], verb: str) -> None:
-    from tsne_backends.plan_view import size
+    from tsne_backends.wording import size
 
     for one in found:
         click.echo(f"{one.digest[:16]}  {size(one.n_bytes)}  {_ago(one.written_at)}")

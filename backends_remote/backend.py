@@ -13,15 +13,8 @@ from typing import Any, ClassVar
 from backends_remote import journal
 from backends_remote.deployment import FALL_BACK_GPUS, TIMEOUTS_SECONDS
 from tsne_backends import transfer
-from tsne_backends.backend import (
-    Backend,
-    Embedding,
-    Estimate,
-    Offer,
-    Option,
-    Parameter,
-    Verdict,
-)
+from tsne_backends.answers import Embedding, Estimate, Offer, Verdict
+from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.errors import CostLimitError
 from tsne_backends.gpu.refusals import (
     refuse_components,

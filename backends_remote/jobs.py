@@ -15,7 +15,7 @@ import numpy as np
 
 from backends_remote import client, journal, wire
 from backends_remote.failures import PreemptedError, refusal
-from tsne_backends.backend import Embedding
+from tsne_backends.answers import Embedding
 from tsne_backends.errors import (
     BackendError,
     ConnectionLostError,

@@ -23,7 +23,8 @@ from backends_remote.packing import CodecError
 from backends_remote.place import Place
 from backends_remote.request import problem_from
 from tsne_backends import __version__
-from tsne_backends.backend import Backend, Embedding
+from tsne_backends.answers import Embedding
+from tsne_backends.backend import Backend
 from tsne_backends.dispatch import check_finite
 from tsne_backends.errors import (
     BackendUnavailableError,
@@ -33,7 +34,8 @@ from tsne_backends.errors import (
     UnsupportedProblemError,
     VersionMismatchError,
 )
-from tsne_backends.machine import find_gpus, thread_count
+from tsne_backends.gpu.driver import find_gpus
+from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend
 from tsne_backends.run import Callback, Run

@@ -21,7 +21,7 @@ from backends_remote.jobs import DataNeededError, fetch, interrupted, read_map, 
 from backends_remote.request import parameters_of
 from backends_remote.watch import Watch, too_dear
 from tsne_backends import __version__
-from tsne_backends.backend import Embedding
+from tsne_backends.answers import Embedding
 from tsne_backends.errors import (
     BackendError,
     BackendUnavailableError,

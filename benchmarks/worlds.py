@@ -17,16 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends import transfer
-from tsne_backends.backend import (
-    ESTIMATED_PARTS,
-    ESTIMATOR_PARAMETERS,
-    Backend,
-    Embedding,
-    Estimate,
-    Offer,
-    Parameter,
-    Verdict,
-)
+from tsne_backends.answers import ESTIMATED_PARTS, Embedding, Estimate, Offer, Verdict
+from tsne_backends.backend import ESTIMATOR_PARAMETERS, Backend, Parameter
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend

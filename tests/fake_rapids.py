@@ -18,7 +18,7 @@ from fake_cupy import DeviceArray, RawModule, bare, make_cupy, on_device
 
 from tsne_backends.backends import cuml as backend_module
 from tsne_backends.gpu import hardware, kernels
-from tsne_backends.machine import LocalGpu
+from tsne_backends.gpu.driver import LocalGpu
 
 GPU = LocalGpu("NVIDIA L4", 24e9, "580.65.06", "8.9")
 

@@ -9,8 +9,8 @@ from test_machine import fake_nvidia_smi
 from tsne_backends import ServerlessTSNE
 from tsne_backends.errors import BackendUnavailableError
 from tsne_backends.gpu import hardware
+from tsne_backends.gpu.driver import LocalGpu
 from tsne_backends.gpu.hardware import Release, gpu_verdict, visible_gpus
-from tsne_backends.machine import LocalGpu
 from tsne_backends.transfer import GPUS, kind_of
 
 T4 = LocalGpu("Tesla T4", 15e9, "580.65.06", "7.5")

@@ -10,7 +10,9 @@ import pytest
 
 from tsne_backends import machine, probe, store
 from tsne_backends.errors import MemoryOfRunsWarning
-from tsne_backends.machine import Machine, Speeds, find_gpus, machine_id, memory_bytes
+from tsne_backends.gpu import driver
+from tsne_backends.gpu.driver import find_gpus
+from tsne_backends.machine import Machine, Speeds, machine_id, memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +92,7 @@ def fake_nvidia_smi(folder, script):
 )
 def test_gpus_as_the_driver_tells(script, names, reason, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(machine, "GPU_QUERY_SECONDS", 1.0)
+    monkeypatch.setattr(driver, "GPU_QUERY_SECONDS", 1.0)
     assert find_gpus() == ([], "no NVIDIA GPU found (nvidia-smi missing)")
     fake_nvidia_smi(tmp_path, script)
     gpus, why_none = find_gpus()

@@ -27,7 +27,7 @@ from tsne_backends.errors import (
     GpuMemoryError,
     RemoteError,
 )
-from tsne_backends.machine import LocalGpu
+from tsne_backends.gpu.driver import LocalGpu
 from tsne_backends.registry import unregister_backend
 
 

@@ -3,7 +3,8 @@
 Public names only; importing this package loads no engine.
 """
 
-from tsne_backends.backend import Backend, Embedding, Estimate, Offer, Verdict
+from tsne_backends.answers import Embedding, Estimate, Offer, Verdict
+from tsne_backends.backend import Backend
 from tsne_backends.compat import gpu_tsne
 from tsne_backends.errors import (
     BackendError,

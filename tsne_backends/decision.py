@@ -10,7 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tsne_backends.backend import ESTIMATED_PARTS, Backend, Estimate
+from tsne_backends.answers import ESTIMATED_PARTS, Estimate
+from tsne_backends.backend import Backend
 from tsne_backends.dispatch import backends_for
 from tsne_backends.errors import ConfigurationError, did_you_mean
 from tsne_backends.learning import measured_link

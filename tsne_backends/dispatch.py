@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tsne_backends.backend import Backend, Embedding
+from tsne_backends.answers import Embedding
+from tsne_backends.backend import Backend
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.plan import Candidate, Plan

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.backend import Estimate
+from tsne_backends.answers import Estimate
 from tsne_backends.machine import Link
 from tsne_backends.problem import Problem
 from tsne_backends.runs import PastRun, kind_of

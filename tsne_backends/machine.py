@@ -1,4 +1,4 @@
-"""What is known of this machine without measuring: cores, memory, GPUs, and how threads wait.
+"""What is known of this machine without measuring: cores, memory, and how threads wait.
 
 `Machine` also carries what ``probe`` measured and what ``runs`` remembers; the cost model reads it
 and never looks at the machine itself.
@@ -11,8 +11,6 @@ import importlib
 import math
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -25,11 +23,6 @@ import joblib
 #: is a little quicker on an idle machine and ruinous on a busy one: 1,797 digits beside another job
 #: on 2 cores took 26.7 s spinning and 5.0 s waiting passively.
 WAIT_POLICY = "OMP_WAIT_POLICY"
-
-#: Seconds `nvidia-smi` may take; it can hang where a driver is broken.
-GPU_QUERY_SECONDS = 5.0
-#: What `nvidia-smi` is asked about every GPU.
-GPU_FIELDS = ("name", "memory.total", "driver_version", "compute_cap")
 
 
 @dataclass(frozen=True)
@@ -168,26 +161,6 @@ class Machine:
         return 1.0 + (useful - 1) * self.speeds.thread_efficiency
 
 
-@dataclass(frozen=True)
-class LocalGpu:
-    """One NVIDIA GPU of this machine, as its driver describes it.
-
-    Attributes
-    ----------
-    name : str
-    memory_bytes : float
-    driver : str
-        Version of the driver: ``"580.65.06"``.
-    capability : str
-        Compute capability, ``"9.0"``; empty where the driver is too old to say.
-    """
-
-    name: str
-    memory_bytes: float
-    driver: str
-    capability: str = ""
-
-
 def usable_cores() -> int:
     """Return the number of cores this process may use, at least 1.
 
@@ -281,42 +254,3 @@ def machine_id() -> str:
     gib = round(psutil.virtual_memory().total / 2**30)
     facts = f"{processor_name()}|{os.cpu_count()}|{gib}|{platform.system()}|{platform.machine()}"
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
-
-
-def find_gpus() -> tuple[list[LocalGpu], str]:
-    """Ask the NVIDIA driver which GPUs there are.
-
-    Returns
-    -------
-    gpus : list of LocalGpu
-    why_none : str
-        Empty where there are some; else the reason, as the part of a sentence.
-    """
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return [], "no NVIDIA GPU found (nvidia-smi missing)"
-    lines, why_none = [], ""
-    for fields in (GPU_FIELDS, GPU_FIELDS[:-1]):  # drivers before 2021 know no capability
-        query = [f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-        try:
-            done = subprocess.run(
-                [program, *query],
-                capture_output=True,
-                text=True,
-                timeout=GPU_QUERY_SECONDS,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            why_none = f"no NVIDIA GPU usable (nvidia-smi failed: {error})"
-            if not isinstance(error, subprocess.CalledProcessError):
-                break
-            continue
-        lines, why_none = done.stdout.splitlines(), ""
-        break
-    gpus = []
-    for line in lines:
-        name, mebibytes, driver, capability = [*line.split(","), "", "", ""][:4]
-        if mebibytes.strip().isdigit():
-            memory = float(mebibytes) * 2**20
-            gpus.append(LocalGpu(name.strip(), memory, driver.strip(), capability.strip()))
-    return gpus, "" if gpus else why_none or "no NVIDIA GPU found (nvidia-smi lists none)"

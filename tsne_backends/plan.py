@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tsne_backends import plan_view
-from tsne_backends.backend import Estimate, Verdict
+from tsne_backends.answers import Estimate, Verdict
 from tsne_backends.machine import Link
 from tsne_backends.problem import Phase
 

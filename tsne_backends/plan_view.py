@@ -10,7 +10,7 @@ import html as html_module
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tsne_backends.backend import ESTIMATED_PARTS, Estimate
+from tsne_backends.answers import ESTIMATED_PARTS, Estimate
 from tsne_backends.problem import GRADIENT_FACTOR
 from tsne_backends.wording import NOTHING, dollars, price, seconds, size
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tsne_backends import limits
-from tsne_backends.backend import Backend, Verdict
+from tsne_backends.answers import Verdict
+from tsne_backends.backend import Backend
 from tsne_backends.errors import (
     BackendUnavailableError,
     LimitError,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tsne_backends import store
-from tsne_backends.backend import ESTIMATED_PARTS
+from tsne_backends.answers import ESTIMATED_PARTS
 from tsne_backends.problem import Problem
 
 FILE = "runs.jsonl"

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tsne_backends.backend import Estimate
+from tsne_backends.answers import Estimate
 from tsne_backends.machine import Link
 from tsne_backends.problem import Problem
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from tsne_backends.backend import Estimate
+from tsne_backends.answers import Estimate
 
 #: In place of a figure that nobody can tell.
 NOTHING = "–"

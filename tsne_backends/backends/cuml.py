@@ -13,10 +13,12 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tsne_backends import transfer
-from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.answers import Embedding, Estimate, Verdict
+from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.errors import BackendUnavailableError
 from tsne_backends.gpu.arrays import device_of, on_host
+from tsne_backends.gpu.driver import LocalGpu
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
 from tsne_backends.gpu.refusals import (
     MAX_NEIGHBORS,
@@ -30,7 +32,7 @@ from tsne_backends.gpu.refusals import (
 )
 from tsne_backends.gpu.trouble import run_on_gpu
 from tsne_backends.initialization import initial_positions
-from tsne_backends.machine import LocalGpu, Machine
+from tsne_backends.machine import Machine
 from tsne_backends.problem import Problem
 from tsne_backends.run import Run
 from tsne_backends.wording import size

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tsne_backends import cost, cost_native
-from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.answers import Embedding, Estimate, Verdict
+from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.initialization import initial_positions

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends import cost
-from tsne_backends.backend import Backend, Embedding, Estimate, Option, Parameter, Verdict
+from tsne_backends.answers import Embedding, Estimate, Verdict
+from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.initialization import initial_positions
 from tsne_backends.machine import Machine, import_with_passive_threads

@@ -105,7 +105,7 @@ def _matrix(source: Path, rep: str | None, key: str | None) -> Any:
 
 
 def _machine_sentence(machine: Machine) -> str:
-    from tsne_backends.machine import find_gpus
+    from tsne_backends.gpu.driver import find_gpus
     from tsne_backends.wording import size
 
     gpus, why_none = find_gpus()

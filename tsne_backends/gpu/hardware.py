@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from tsne_backends.backend import Verdict
-from tsne_backends.machine import LocalGpu, find_gpus
+from tsne_backends.answers import Verdict
+from tsne_backends.gpu.driver import LocalGpu, find_gpus
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ WIDE_FEATURES, WIDE_SHARE = 192, 0.4
 #: Bandwidths and symmetric affinities, per neighbour.
 AFFINITY_SECONDS = 7e-8
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
-ATTRACTION_SECONDS = 1.2e-9
+ATTRACTION_SECONDS = 1.0e-9
 #: Spreading and reading on the grid, per row; FFT, per transformed value and its logarithm, as
 #: native.repulsion has it, which cannot be imported here: it brings numba.
 ROW_SECONDS, VALUE_SECONDS = 6e-8, 4.4e-10

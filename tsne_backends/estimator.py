@@ -83,7 +83,7 @@ class ServerlessTSNE(
         Iterations without a lower KL divergence before stopping, after early exaggeration;
         checked every 50.
     min_grad_norm : float, default=1e-7
-        Gradient norm at which to stop, once early exaggeration is over.
+        Gradient norm at which to stop.
     metric : str or callable, default="euclidean"
         Any metric of scikit-learn's neighbour search, or ``"precomputed"``: X is then a square
         distance matrix or a sparse graph of neighbours.

@@ -13,28 +13,24 @@ class ProgressCheck:
 
     The rules are those of ``sklearn.manifold.TSNE``: stop where the KL divergence has not improved
     for ``n_iter_without_progress`` iterations, or where the norm of the gradient (in scikit-learn's
-    units, gains included) is at most ``min_grad_norm``. Early exaggeration is never cut short, as
-    in openTSNE: where affinities are flat the map first shrinks, and its gradient all but vanishes
-    before the map unfolds (20-D noise: the second rule would end it after 100 of 250 iterations).
+    units, gains included) is at most ``min_grad_norm``.
 
     Parameters
     ----------
     n_iter_without_progress : int or None
-        None for a phase of early exaggeration.
+        None never stops for lack of progress, as in scikit-learn's early exaggeration.
     min_grad_norm : float
         Gradient norm at which to stop.
     """
 
     def __init__(self, n_iter_without_progress: int | None, min_grad_norm: float) -> None:
-        self._patience = n_iter_without_progress
+        self._patience = math.inf if n_iter_without_progress is None else n_iter_without_progress
         self._min_grad_norm = min_grad_norm
         self._best_kl = math.inf
         self._best_iteration = 0
 
     def finished(self, iteration: int, kl: float, gradient_norm: float) -> bool:
         """Return True where the optimisation should end at ``iteration``."""
-        if self._patience is None:
-            return False
         if kl < self._best_kl:
             self._best_kl, self._best_iteration = kl, iteration
         elif iteration - self._best_iteration > self._patience:

@@ -361,6 +361,15 @@ def test_demo_wants_its_folder(monkeypatch):
     assert "create it first" in result.output
 
 
+def test_the_demo_compiles_the_engine_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
+    result = run("demo")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("Compiling the native engine, once on this machine")
+    assert "with backend native" in result.output
+
+
 # warmup, and the schedule
 
 

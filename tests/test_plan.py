@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 from services import Service
 
-from tsne_backends import BackendUnavailableError, UnsupportedProblemError
+from tsne_backends import BackendUnavailableError, ServerlessTSNE, UnsupportedProblemError
 from tsne_backends.backend import Estimate, Offer, Verdict
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.errors import LimitError
@@ -222,6 +222,16 @@ def test_a_cold_container_and_a_slow_line_keep_small_data_here():
     slow = Machine(cores=2, memory_bytes=16e9, link=Link(0.02, 1e5, 1e6))
     assert service_plan(wide, slow).chosen == "opentsne"
     assert service_plan(wide).chosen.startswith("service")
+
+
+def test_the_table_shows_a_local_start_where_there_is_one(monkeypatch):
+    """The parts add up: compiling our engine is the start of its first run."""
+    monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
+    monkeypatch.setattr("tsne_backends.native.warm.is_loaded", lambda: False)
+    rows = ServerlessTSNE().plan(shape=(5_000, 10)).table().splitlines()
+    started = {row.split()[0]: row.split()[3] for row in rows[1:] if " ✔ " in row}
+    assert started["native"] not in ("–", "0.0")
+    assert started["opentsne"] == "–"
 
 
 def test_a_warm_container_starts_at_once():

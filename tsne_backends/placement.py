@@ -211,6 +211,10 @@ def _by_opentsne(
     from scipy.sparse import csr_matrix
 
     n_samples = problem.n_samples
+    # Among few rows, threads wait for one another longer than they work; where a library has them
+    # spin, on a busy machine ten times as long.
+    are_few = n_samples < GRID_MIN_SAMPLES and len(start) < BLOCK_ROWS
+    n_threads = 1 if are_few else problem.n_threads
     P = joint_probabilities_nn(
         indices,
         distances,
@@ -218,7 +222,7 @@ def _by_opentsne(
         symmetrize=False,
         normalization="point-wise",
         n_reference_samples=n_samples,
-        n_jobs=problem.n_threads,
+        n_jobs=n_threads,
     )
     # openTSNE centres its reference on its bounding box; the shift is undone at the end.
     middle = (embedding.max(axis=0) + embedding.min(axis=0)) / 2
@@ -230,7 +234,7 @@ def _by_opentsne(
         P=csr_matrix(P),
         negative_gradient_method="bh",
         dof=1,
-        n_jobs=problem.n_threads,
+        n_jobs=n_threads,
     )
     partial.optimize(
         PLACEMENT_ITER,

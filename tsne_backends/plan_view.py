@@ -17,7 +17,7 @@ from tsne_backends.wording import NOTHING, dollars, price, seconds, size
 if TYPE_CHECKING:
     from tsne_backends.plan import Candidate, Plan
 
-#: Parts that only a remote run has; locally they are shown as a dash.
+#: Parts that local runs need not have; they are shown as a dash where they take no time there.
 REMOTE_PARTS = ("start", "upload", "download")
 HEADINGS = ("backend", "verdict", *ESTIMATED_PARTS, "total", "cost")
 
@@ -164,7 +164,7 @@ def _cells(estimate: Estimate | None, remote: bool) -> list[str]:
     if estimate is None:
         return [NOTHING] * (len(HEADINGS) - 2)
     cells = [
-        seconds(value) if remote or part not in REMOTE_PARTS else NOTHING
+        seconds(value) if remote or value or part not in REMOTE_PARTS else NOTHING
         for part, value in estimate.parts().items()
     ]
     return [*cells, seconds(estimate.total), dollars(estimate.usd) if remote else NOTHING]

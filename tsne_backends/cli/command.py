@@ -96,9 +96,12 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     from tsne_backends.estimator import ServerlessTSNE
 
     digits = load_digits()
+    if not loopback:
+        _compile_once()
     backend = "modal" if loopback else "auto"
     tsne = ServerlessTSNE(backend=backend, random_state=0, verbose=int(verbose))
     if loopback:
+        click.echo("Loopback: a stand-in for Modal and its GPU on this machine; nothing leaves it.")
         remote = importlib.import_module(_REMOTE_MODULE)
         remote.with_loopback(lambda: tsne.fit(digits.data))
     else:
@@ -115,6 +118,15 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
         return
     save_figure(figure, picture)
     click.echo(f"Wrote {picture}.")
+
+
+def _compile_once() -> None:
+    """Compile the native engine where that was not done yet, so that a first try shows it."""
+    from tsne_backends.native.warm import is_compiled, warm_up
+
+    if not is_compiled():
+        click.echo("Compiling the native engine, once on this machine; that takes a few seconds.")
+    warm_up()
 
 
 @main.command()

@@ -23,7 +23,7 @@ from tsne_backends.backends.cuml import CumlBackend
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
-from tsne_backends.cli import main as main_command
+from tsne_backends.cli.command import main as main_command
 from tsne_backends.machine import Link, Machine
 from tsne_backends.problem import Problem
 

@@ -1,5 +1,6 @@
 """The command line: real files in and out, exit codes, nothing written where something fails."""
 
+import ast
 import inspect
 import os
 import re
@@ -12,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 import tsne_backends
-from tsne_backends import ServerlessTSNE, cli, files, register_backend, registry
+from tsne_backends import ServerlessTSNE, files, register_backend, registry
 from tsne_backends.backend import Verdict
 from tsne_backends.backends.opentsne import OpenTSNEBackend
+from tsne_backends.cli.command import main
 from tsne_backends.errors import EmbeddingError
 
 QUICK = ["--max-iter", "250", "--random-state", "0"]
@@ -33,7 +35,7 @@ def _data(digits):
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def refuse_to_work(*arguments, **keywords):
@@ -88,12 +90,12 @@ def test_a_named_array(X):
 
 
 def test_defaults_are_the_estimators():
-    options = {option.name: option for option in cli.main.commands["embed"].params}
+    options = {option.name: option for option in main.commands["embed"].params}
     parameters = inspect.signature(ServerlessTSNE).parameters
     shared = options.keys() & parameters.keys()
     not_shared = {"metric_params", "backend_options", "memory", "callbacks", "verbose"}
     assert shared - {"verbose"} == parameters.keys() - not_shared
-    context = cli.main.make_context("serverless-tsne", ["embed", "--help"], resilient_parsing=True)
+    context = main.make_context("serverless-tsne", ["embed", "--help"], resilient_parsing=True)
     for name in shared - {"verbose"}:
         assert options[name].get_default(context) == parameters[name].default, name
 
@@ -257,11 +259,68 @@ def test_as_a_program(X):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's runtime prints its settings")
+@pytest.mark.parametrize(("users", "seen"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_openmp_waits_passively_in_the_whole_command(users, seen, monkeypatch):
+    """Whichever library loads the runtime first, which is scikit-learn and not openTSNE."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_WAIT_POLICY", users)
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "true")
+    program = [sys.executable, "-m", "tsne_backends.cli", "embed", "--help"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert set(re.findall(r"OMP_WAIT_POLICY = '(\w+)'", done.stderr)) == {seen}
+
+
+def test_an_interrupt_while_libraries_are_loaded_is_one_word():
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "sklearn":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from tsne_backends.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_public_names_are_imported_when_they_are_used():
+    code = """
+import sys
+before = set(sys.modules)
+import tsne_backends
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert not loaded & {"numpy", "sklearn", "joblib"}, loaded
+assert set(tsne_backends.__all__) < set(dir(tsne_backends))
+for name in tsne_backends.__all__:
+    assert getattr(tsne_backends, name).__name__ == name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tsne_backends.nothing  # noqa: B018
+
+
+def test_type_checkers_see_what_is_imported():
+    tree = ast.parse(Path(tsne_backends.__file__).read_text(encoding="utf-8"))
+    seen = {
+        name.asname: node.module.removeprefix("tsne_backends.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("tsne_backends.")
+        for name in node.names
+    }
+    assert seen == tsne_backends._HOMES
+
+
 def test_help_loads_no_engine_and_no_plotting():
     code = """
 import sys, sklearn.base
 theirs = set(sys.modules)
-from tsne_backends.cli import main
+from tsne_backends.cli.command import main
 for arguments in (["--help"], ["embed", "--help"]):
     try:
         main(arguments)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 pytest.importorskip("matplotlib")
 
-from tsne_backends.cli import main
+from tsne_backends.cli.command import main
 from tsne_backends.errors import FileFormatError
 from tsne_backends.files import read_coordinates, write_embedding
 from tsne_backends.labels import read_label_column

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from backends_remote import client, journal, outbox
 from tsne_backends import ServerlessTSNE
-from tsne_backends.cli import main
+from tsne_backends.cli.command import main
 
 
 @pytest.fixture

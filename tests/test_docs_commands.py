@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends.cli import main
+from tsne_backends.cli.command import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 FENCE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)

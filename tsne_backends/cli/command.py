@@ -17,14 +17,17 @@ from typing import Any
 
 import click
 
-from tsne_backends import BackendError, __version__
+from tsne_backends import __version__
+from tsne_backends.cli import INTERRUPTED
 from tsne_backends.cli.cache import cache
 from tsne_backends.cli.embed import embed, log_to_terminal, summarise
 from tsne_backends.cli.plan import calibrate, plan
 from tsne_backends.cli.plot import plot
 from tsne_backends.cli.quality import quality
+from tsne_backends.errors import BackendError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+#: Exit code after what a user can mend.
+BAD_INPUT = 2
 
 
 #: Commands for the remote side, and where they are; imported only when they are asked for.

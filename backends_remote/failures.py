@@ -120,7 +120,7 @@ def before_work() -> Iterator[None]:
             raise
         raise ServiceUnreachableError(
             f"Modal cannot be reached ({type(error).__name__}: {_first_line(error)}) Check the "
-            "network, or go on with a local backend."
+            "network; local backends need none."
         ) from error
 
 

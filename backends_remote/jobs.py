@@ -32,6 +32,8 @@ from tsne_backends.errors import (
 
 logger = logging.getLogger("tsne_backends")
 
+#: Of the ids that Modal gives to calls, which are our jobs.
+ID_PREFIX = "fc-"
 #: How often a result is fetched that arrives damaged.
 FETCH_TRIES = 3
 
@@ -203,10 +205,17 @@ def cancel(job_id: str) -> None:
 
     Raises
     ------
+    ValueError
+        That is no job's id; nobody was asked.
     BackendError
         It could not be cancelled.
     """
-    client.cancel(job_id)
     job = journal.find_job(job_id)
+    if job is None and not job_id.startswith(ID_PREFIX):
+        raise ValueError(
+            f'A job\'s id begins with "{ID_PREFIX}"; it was "{job_id}". `serverless-tsne jobs` '
+            "lists the jobs that were sent from here."
+        )
+    client.cancel(job_id)
     if job is not None:
         journal.record_job(replace(job, state="cancelled"))

@@ -101,6 +101,6 @@ def _try_servers() -> None:
         except OSError as error:
             trouble.append(f"{place.hostname} does not answer ({error})")
     raise ServiceUnreachableError(
-        f"Modal cannot be reached: {'; '.join(trouble)}. Check the network, or go on with a local "
-        "backend."
+        f"Modal cannot be reached: {'; '.join(trouble)}. Check the network; local backends "
+        "need none."
     )

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import cli
 from tsne_backends.anndata import tsne
+from tsne_backends.cli.command import main
 from tsne_backends.files import h5ad
 from tsne_backends.files.in_place import PAGE_BYTES, changed_in_place
 
@@ -154,7 +154,7 @@ def test_a_sparse_x_in_a_file(cells, tmp_path):
 def embed(*arguments):
     given = ["embed", *map(str, arguments), "--perplexity", "10", "--max-iter", "250"]
     given += ["--random-state", "0"]
-    return CliRunner().invoke(cli.main, given)
+    return CliRunner().invoke(main, given)
 
 
 def test_a_file_is_changed_in_place(path, cells):

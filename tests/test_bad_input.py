@@ -10,6 +10,7 @@ from tsne_backends import (
     ServerlessTSNE,
     UnknownBackendError,
     UnsupportedProblemError,
+    quality_report,
 )
 from tsne_backends.backends.native import NativeBackend
 
@@ -68,6 +69,29 @@ def with_value(value):
 def test_refused(data, parameters, message):
     with pytest.raises(ValueError, match=message):
         ServerlessTSNE(**parameters).fit(data)
+
+
+def test_what_stands_for_a_matrix_is_refused(tmp_path):
+    """By fit and by plan, with the way to the matrix."""
+    estimator = ServerlessTSNE()
+    for work in (estimator.fit, estimator.plan):
+        for name in ("x.csv", tmp_path / "x.csv"):
+            with pytest.raises(TypeError, match=r'name of a file, ".*x\.csv"\. Read'):
+                work(name)
+    anndata = pytest.importorskip("anndata")
+    for work in (estimator.fit, estimator.plan):
+        with pytest.raises(TypeError, match=r"AnnData object\. Pass .*X_pca"):
+            work(anndata.AnnData(X))
+    with pytest.raises(TypeError, match="AnnData object"):
+        quality_report(anndata.AnnData(X), X[:, :2])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_text_is_named(library):
+    frames = pytest.importorskip(library)
+    columns = {"a": [0.5] * 50, "cell type": ["1.5", *["B cell"] * 49], "b": ["x"] * 50}
+    with pytest.raises(ValueError, match='Column "cell type" of X holds text, such as "B cell"'):
+        ServerlessTSNE().fit(frames.DataFrame(columns))
 
 
 def test_sparse_graph_with_exact_method():

@@ -9,9 +9,10 @@ import pytest
 import scipy.sparse as sp
 from click.testing import CliRunner
 
-from tsne_backends import BackendWarning, ServerlessTSNE, cli
+from tsne_backends import BackendWarning, ServerlessTSNE
 from tsne_backends.backends import native as native_backend
 from tsne_backends.cache import Cache, content_of
+from tsne_backends.cli.command import main
 
 BACKENDS = ("native", "opentsne", "sklearn")
 
@@ -214,7 +215,7 @@ def test_a_cache_without_memory_computes():
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_the_cache_is_shown_and_pruned(digits, tmp_path):

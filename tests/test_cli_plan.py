@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import BackendUnavailableError, ServerlessTSNE, calibration, cli, probe
+from tsne_backends import BackendUnavailableError, ServerlessTSNE, calibration, probe
 from tsne_backends.backends.opentsne import OpenTSNEBackend
+from tsne_backends.cli.command import main
 from tsne_backends.runs import past_runs
 
 
@@ -19,7 +20,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_plan_of_a_shape():
@@ -88,8 +89,8 @@ def test_plan_obeys_limits(monkeypatch):
 
 
 def test_plan_has_the_options_of_embed():
-    embed = {option.name for option in cli.main.commands["embed"].params}
-    plan = {option.name for option in cli.main.commands["plan"].params}
+    embed = {option.name for option in main.commands["embed"].params}
+    plan = {option.name for option in main.commands["plan"].params}
     shared = inspect.signature(ServerlessTSNE).parameters.keys() & embed
     assert shared - {"verbose"} <= plan
 

@@ -103,6 +103,7 @@ def test_an_h5ad_is_drawn_from_its_map(folder):
         (["nan.npy", "-o", "map.png"], "1 of the 60 points of the map have coordinates"),
         (["same.npy", "-o", "map.png"], "All 60 points of the map lie at the same place"),
         (["ragged.csv", "-o", "map.png"], 'Line 3 of "ragged.csv" has 1 values'),
+        (["labels.csv", "-o", "map.png"], '"labels.csv" is no map: it has no columns tsne1'),
         (["text.csv", "-o", "map.png"], 'Line 2 of "text.csv" has a coordinate'),
         (["empty.csv", "-o", "map.png"], "has a header but no rows"),
         (["coords.npy", "-o", "map.png", "--color", "short.txt"], "has 2 rows"),

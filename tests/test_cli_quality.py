@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import ServerlessTSNE, cli, quality_report, sample_rows
+from tsne_backends import ServerlessTSNE, quality_report, sample_rows
+from tsne_backends.cli.command import main
 
 QUICK = ["--max-iter", "250", "--random-state", "0", "--perplexity", "10"]
 PROJECTION = np.random.RandomState(0).standard_normal((64, 2))
@@ -28,7 +29,7 @@ def _data(digits):
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def report_of(*arguments):

@@ -113,6 +113,13 @@ def test_unknown_jobs(cloud, run):
         assert "serverless-tsne jobs" in result.output
 
 
+def test_what_is_no_id_is_not_asked_about(cloud, run):
+    cloud.faults.refuse_token = True  # which any question would show
+    result = run("cancel", "abc")
+    assert result.exit_code == 2
+    assert 'begins with "fc-"; it was "abc"' in result.output
+
+
 def test_data_are_listed_and_purged(cloud, run, monkeypatch):
     monkeypatch.setattr(outbox, "INLINE_BYTES", 100)
     run("data", "--purge")
@@ -158,7 +165,8 @@ def test_the_demo_goes_the_whole_remote_way(tmp_path):
     command = [sys.executable, "-m", "tsne_backends.cli", "demo", "--loopback"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert "with backend modal (openTSNE" in result.stdout
+    assert "on this machine, through the loopback with backend modal (openTSNE" in result.stdout
+    assert "gpu:" not in result.stdout  # there is none
     assert np.load(tmp_path / "demo.npy").shape == (1797, 2)
     assert journal.deployment() is None
 

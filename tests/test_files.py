@@ -201,6 +201,43 @@ def test_h5ad(h5ad):
         read_table(h5ad, rep="X_pac")
 
 
+def test_wide_h5ad_gives_its_principal_components(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    wide, path = np.ones((4, 51), np.float32), tmp_path / "wide.h5ad"
+    anndata.AnnData(wide, obsm={"X_pca": X}).write_h5ad(path)
+    table = read_table(path)
+    np.testing.assert_array_equal(table.matrix, X)
+    assert table.part == 'obsm["X_pca"]'
+    assert read_table(path, rep="X").matrix.shape == (4, 51)
+    anndata.AnnData(wide, obsm={"other": X}).write_h5ad(path)
+    with pytest.raises(FileFormatError, match=r'51 variables .* no "X_pca".*--rep .* "X", "other"'):
+        read_table(path)
+    assert read_table(path, rep="X").part == "X"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("names", [None, NAMES])
+def test_a_column_of_labels_is_left_out(tmp_path, suffix, names):
+    import pandas as pd
+
+    frame = pd.DataFrame(X, names, ["a", "b", "c"])
+    frame.insert(1, "kind", ["T", "B", "T", "B"])
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, sep="," if suffix == "csv" else "\t", index=names is not None)
+    with pytest.raises(FileFormatError, match='Column "kind"'):
+        read_table(path)
+    table = read_table(path, without="kind")
+    np.testing.assert_array_equal(table.matrix.astype(np.float32), X)
+    assert table.row_names == names
+    assert table.part == 'all columns but "kind"'
+    with pytest.raises(FileFormatError, match='Column "kind"'):
+        read_table(path, without="kinds")
+
+
 @pytest.mark.filterwarnings("ignore:Element")  # of anndata, about our counterfeit
 def test_h5ad_reads_no_more_than_asked(h5ad):
     import h5py

@@ -94,6 +94,7 @@ def test_names_of_columns():
         (["a"], "has 1 values, but the data have 2 rows; give one label"),
         ([None, float("nan")], "Every value of"),
         (np.zeros((2, 2)), r"shape is \(2, 2\)"),
+        (pd.DataFrame({"kind": ["a", "b"], "n": 1}), r"a table of 2\. .*labels\['kind'\]"),
         ("ab", "were of type str"),
         ({"a": 1}, "type dict"),
         (5, "type int"),

@@ -4,6 +4,8 @@ import concurrent.futures
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -327,6 +329,27 @@ def test_every_tile_is_done_once_and_errors_surface():
         team.run(count, 1000)  # and the team is still whole
     with pytest.raises(ValueError, match="at least one thread"):
         Team(0)
+
+
+def test_an_interrupt_ends_the_work_of_every_thread():
+    done, begun = [], threading.Event()
+
+    def work(first, stop):
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+        begun.set()
+        while not team.interrupted:
+            time.sleep(0.001)
+        done.append(first)
+
+    with Team(2) as team:
+        with pytest.raises(KeyboardInterrupt):
+            team.run(work, 1000)
+        assert len(done) == 1  # and the other thread has taken no more
+        again = np.zeros(1000, dtype=int)
+        team.run(lambda first, stop: again.__setitem__(slice(first, stop), 1), 1000)
+        assert again.all()
 
 
 def test_two_fits_at_once():

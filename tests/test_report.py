@@ -45,6 +45,13 @@ def test_a_copy_of_the_data_is_the_best_map():
     assert report.silhouette is None
 
 
+def test_exchanged_data_and_map_are_refused():
+    with pytest.raises(ValueError, match="6 columns and X has 2, so they seem to be exchanged"):
+        quality_report(Y, X)
+    with pytest.raises(ValueError, match="exchanged"):
+        kl_divergence(Y, X)
+
+
 def test_a_random_map_scores_as_chance_does():
     report = quality_report(X, rng.standard_normal((1_200, 2)), perplexity=None)
     assert report.neighbor_preservation.value == pytest.approx(15 / 1199, abs=0.01)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tsne_backends import ServerlessTSNE, cli, sample_rows
+from tsne_backends import ServerlessTSNE, sample_rows
+from tsne_backends.cli.command import main
 from tsne_backends.sampled_fit import fit_sample
 
 QUICK = ["--max-iter", "250", "--random-state", "0", "--perplexity", "10"]
@@ -26,7 +27,7 @@ def _data(digits):
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def embed(*arguments):
@@ -89,6 +90,8 @@ def test_the_rest_is_placed_in_the_order_of_the_data(X, ending):
         assert list(frame.columns) == ["tsne1", "tsne2"]
         written = frame.to_numpy(np.float32)
     np.testing.assert_array_equal(written, expected)
+    told = [line.partition(" ")[0] for line in output.splitlines() if line[0] != " "]
+    assert [told[0], *told[-2:]] == ["Read", "Placed", "Wrote"]
     assert "Placed the other 110 rows on the map." in output
     assert "(200 × 2)" in output
 
@@ -107,6 +110,20 @@ def test_h5ad_holds_nan_where_a_row_has_no_place(digits):
     assert placed[190:].all()
     embed("cells.h5ad", "-o", "whole.h5ad", *sampling, "--place-rest")
     assert np.isfinite(anndata.read_h5ad("whole.h5ad").obsm["X_tsne"]).all()
+
+
+def test_labels_among_the_data_are_not_embedded(X):
+    """Also where they are numbers, which could be."""
+    columns = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
+    columns.insert(0, "kind", [0] * 195 + [1] * 5)
+    columns.to_csv("x.csv", index=False)
+    output = embed("x.csv", "-o", "map.csv", "--sample", 90, "--stratify", "kind")
+    rows = sample_rows(200, 90, stratify=columns["kind"])
+    expected = reference(pd.read_csv("x.csv").to_numpy()[:, 1:], rows).embedding_
+    frame = pd.read_csv("map.csv", index_col="id")
+    np.testing.assert_array_equal(frame.to_numpy(np.float32), expected)
+    first = output.splitlines()[0]
+    assert first.startswith('Read all columns but "kind" of x.csv in ')
 
 
 @pytest.mark.usefixtures("X")

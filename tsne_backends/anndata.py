@@ -10,12 +10,9 @@ from typing import Any
 
 from tsne_backends.errors import did_you_mean
 from tsne_backends.estimator import ServerlessTSNE
-from tsne_backends.files.h5ad import OBSM_KEY
+from tsne_backends.files.h5ad import OBSM_KEY, PCA_KEY, default_representation
 from tsne_backends.machine import thread_count
 
-#: Up to so many variables scanpy takes X itself where no representation is named
-#: (``scanpy.settings.N_PCS``).
-FEW_VARIABLES = 50
 #: What ``scanpy.tl.tsne`` notes of its parameters.
 NOTED = ("perplexity", "early_exaggeration", "learning_rate", "metric")
 
@@ -104,15 +101,15 @@ def _representation(adata: Any, use_rep: str | None, n_pcs: int | None) -> Any:
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
     if use_rep is None:
-        if adata.n_vars <= FEW_VARIABLES:
+        use_rep = default_representation(adata.n_vars)
+        if use_rep == "X":
             return _in_memory(adata.X)
-        if "X_pca" not in adata.obsm:
+        if use_rep not in adata.obsm:
             raise ValueError(
-                f'X has {adata.n_vars} variables and obsm has no "X_pca"; run sc.pp.pca(adata) '
+                f'X has {adata.n_vars} variables and obsm has no "{PCA_KEY}"; run sc.pp.pca(adata) '
                 'first, name another representation with use_rep, or pass use_rep="X" to embed X '
                 "as it is."
             )
-        use_rep = "X_pca"
     if use_rep not in adata.obsm:
         if use_rep == "X":
             return _in_memory(adata.X)

@@ -121,11 +121,18 @@ def class_codes(column: LabelColumn) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return codes, names
 
 
-def check_label_spec(spec: str, source: Path) -> None:
-    """Refuse what `read_label_column` would refuse of the spec, before the data are read."""
+def check_label_spec(spec: str, source: Path) -> str | None:
+    """Refuse what `read_label_column` would refuse of the spec, before the data are read.
+
+    Returns
+    -------
+    str or None
+        The column, where it is one of the source itself, and so lies among its data.
+    """
     from tsne_backends.files.columns import find_column
 
-    find_column(spec, source)
+    path, column = find_column(spec, source)
+    return column if path == source else None
 
 
 def with_files(specs: Sequence[str], source: Path) -> list[str]:
@@ -208,6 +215,12 @@ def read_label_column(
 
 def _values(labels: Any) -> NDArray[Any]:
     """Return float64 or an object array of str and None; see `LabelColumn`."""
+    if hasattr(labels, "columns"):
+        raise ValueError(
+            "Labels are one column with one value per row; they were a table of "
+            f"{len(labels.columns)}. Choose one of it, such as "
+            f"labels[{next(iter(labels.columns), 'name')!r}]."
+        )
     if isinstance(labels, str | bytes | dict) or not isinstance(labels, Iterable):
         raise ValueError(
             f"Labels must be a list, an array or a series with one value per row; they were of "

@@ -5,6 +5,7 @@ Values are looked at, and parameters with them, in ``validation``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,26 @@ class Outline:
     is_sparse: bool = False
 
 
+def check_is_matrix(X: Any) -> None:
+    """Refuse what is not a data matrix but stands for one: the name of a file, an AnnData object.
+
+    Raises
+    ------
+    TypeError
+        It is one of these; the message says how to get at the matrix.
+    """
+    if isinstance(X, str | os.PathLike):
+        raise TypeError(
+            f'X must be a data matrix; it was the name of a file, "{os.fspath(X)}". Read the file '
+            "first, for example with numpy.load or pandas.read_csv, or run `serverless-tsne embed`."
+        )
+    if hasattr(X, "obsm") and hasattr(X, "obs"):
+        raise TypeError(
+            "X must be a data matrix; it was an AnnData object. Pass one of its matrices, such as "
+            'adata.obsm["X_pca"], or call tsne_backends.anndata.tsne(adata).'
+        )
+
+
 def outline(X: Any) -> Outline:
     """Return the shape and kind of data without looking at its values.
 
@@ -40,7 +61,10 @@ def outline(X: Any) -> Outline:
     ------
     ValueError
         X has no two dimensions.
+    TypeError
+        It is no data matrix; see `check_is_matrix`.
     """
+    check_is_matrix(X)
     if hasattr(X, "tocsr"):
         stored = X.nnz * (_floating(X.dtype).itemsize + 4) + 4 * (X.shape[0] + 1)
         n, d = X.shape

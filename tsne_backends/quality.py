@@ -21,6 +21,8 @@ from tsne_backends.searches import find_neighbors, without_self
 BLOCK_PAIRS = 4_000_000
 #: Rows over which preservation is averaged, where nobody asks for another number.
 SAMPLE = 5_000
+#: What is wider than this, and than its data, is no map of them.
+MOST_COMPONENTS = 3
 
 
 def exact_graph(X: NDArray[Any], k: int, n_jobs: int | None = None) -> NeighborsGraph:
@@ -267,6 +269,11 @@ def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
         raise ValueError(
             f"The embedding must have one row for each of the {X.shape[0]} rows of X; its shape is "
             f"{Y.shape}. Pass the data that the map was made of."
+        )
+    if Y.shape[1] > max(X.shape[1], MOST_COMPONENTS):
+        raise ValueError(
+            f"The embedding has {Y.shape[1]} columns and X has {X.shape[1]}, so they seem to be "
+            "exchanged; pass the data first, and then their map."
         )
     if not np.isfinite(Y).all():
         raise ValueError(

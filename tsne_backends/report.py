@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from tsne_backends.labels import as_labels, class_codes
 from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import neighbors_graph
+from tsne_backends.outline import check_is_matrix
 from tsne_backends.problem import Problem
 from tsne_backends.quality import checked_embedding, kl_with_error, sample_of
 from tsne_backends.sampling import check_sample_size
@@ -219,6 +220,7 @@ def quality_report(
 def _checked_data(X: Any) -> Any:
     from sklearn.utils import check_array
 
+    check_is_matrix(X)
     X = check_array(X, accept_sparse="csr", dtype=[np.float32, np.float64])
     peak = X.max(axis=0) - X.min(axis=0)
     if not (peak.toarray() if hasattr(peak, "toarray") else peak).any():

@@ -26,7 +26,7 @@ from tsne_backends.gpu.arrays import (
 )
 from tsne_backends.initialization import INITIAL_STD
 from tsne_backends.machine import thread_count
-from tsne_backends.outline import Outline
+from tsne_backends.outline import Outline, check_is_matrix
 from tsne_backends.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -60,18 +60,13 @@ def check_training_data(estimator: Any, X: Any) -> Any:
         NaN or infinite values, complex numbers, no or one sample, perplexity out of range, an
         ``init`` array of the wrong shape, distances that are negative or not square.
     """
+    check_is_matrix(X)
     # Distances are judged in the processor's memory; no GPU engine takes them, and without CuPy
     # there is none.
     if is_on_gpu(X) and has_cupy() and not _is_precomputed(estimator):
         X = _check_gpu_training_data(estimator, X)
     else:
-        X = validate_data(
-            estimator,
-            from_gpu(X),
-            accept_sparse="csr",
-            ensure_min_samples=2,
-            dtype=[np.float32, np.float64],
-        )
+        X = _validated(estimator, X, ensure_min_samples=2)
     _check_perplexity(estimator, X.shape[0])
     check_metric(estimator.metric)
     if _is_precomputed(estimator):
@@ -83,15 +78,45 @@ def check_training_data(estimator: Any, X: Any) -> Any:
 
 def check_new_data(estimator: Any, X: Any) -> Any:
     """Validate X for ``transform`` against what ``fit`` has seen."""
-    X = validate_data(
-        estimator, from_gpu(X), reset=False, accept_sparse="csr", dtype=[np.float32, np.float64]
-    )
+    check_is_matrix(X)
+    X = _validated(estimator, X, reset=False)
     fitted = estimator._fit_X
     if fitted is not None and hasattr(fitted, "tocsr") != hasattr(X, "tocsr"):
         X = X.toarray() if hasattr(X, "tocsr") else type(fitted)(X)
     if _is_precomputed(estimator):
         check_non_negative(X, "ServerlessTSNE.transform with metric='precomputed'")
     return X
+
+
+def _validated(estimator: Any, X: Any, **more: Any) -> Any:
+    """Return X as scikit-learn validates it; name the column that is not made of numbers."""
+    X = from_gpu(X)
+    try:
+        return validate_data(
+            estimator, X, accept_sparse="csr", dtype=[np.float32, np.float64], **more
+        )
+    except ValueError as error:
+        for name in getattr(X, "columns", ()):
+            text = _first_text(X[name])
+            if text is not None:
+                raise ValueError(
+                    f'Column "{name}" of X holds text, such as "{text}", but t-SNE needs numbers: '
+                    "leave the column out, or encode it as numbers."
+                ) from error
+        raise
+
+
+def _first_text(column: Any) -> str | None:
+    """Return the first value of a data frame's column that is text and no number."""
+    if len(column.shape) > 1:  # several columns of one name
+        return None
+    for value in column:
+        if isinstance(value, str):
+            try:
+                float(value)
+            except ValueError:
+                return value
+    return None
 
 
 def _check_gpu_training_data(estimator: Any, X: Any) -> Any:

@@ -76,7 +76,10 @@ main.add_command(cache)
 
 @main.command()
 @click.option(
-    "--output-dir", type=click.Path(path_type=Path), default=Path(), help="Where to write."
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Where to write; made if it is not there.",
 )
 @click.option("--force", is_flag=True, help="Replace demo.npy and demo.png.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the decision and the progress.")
@@ -91,8 +94,15 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
 
     log_to_terminal(verbose)
     coordinates, picture = output_dir / "demo.npy", output_dir / "demo.png"
-    check_output(coordinates, force=force)
-    check_replaceable(picture, force=force)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        check_output(coordinates, force=force)
+        check_replaceable(picture, force=force)
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{error.args[0].partition(';')[0]}; pass --force to replace it, or choose another "
+            "folder with --output-dir."
+        ) from error
 
     from sklearn.datasets import load_digits
 
@@ -110,7 +120,7 @@ def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     else:
         tsne.fit(digits.data)
     write_embedding(coordinates, tsne.embedding_)
-    summarise(tsne, coordinates)
+    summarise(tsne, coordinates, where="this machine, through the loopback" if loopback else None)
     try:
         from tsne_backends.plot import save_figure, scatter
 
@@ -151,7 +161,7 @@ def warmup() -> None:
 
 @main.command()
 def backends() -> None:
-    """Show each backend: usable or not, why, and how to get it."""
+    """Show each backend: usable or not, why, how to get it, and its options."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -159,7 +169,8 @@ def backends() -> None:
 
     from tsne_backends.registry import list_backends, load_backend
 
-    table = Table("backend", "runs on", "usable", "why", "options", box=box.SIMPLE)
+    table = Table("backend", "runs on", "usable", "why", box=box.SIMPLE)
+    settings = Table("backend", "backend_options, with their defaults", box=box.SIMPLE)
     for name, entry in list_backends().items():
         try:
             backend = load_backend(name)
@@ -171,13 +182,14 @@ def backends() -> None:
             )
         except Exception as error:  # whatever a plug-in does, the others are still shown
             usable, why, where, options = False, f"{type(error).__name__}: {error}", "?", ""
-        if not usable and entry.install:
+        if not usable and entry.install and "`" not in why:  # a reason with a command knows better
             why += f" To get it: {entry.install}"
         # Unescaped, rich would take the "[cuml]" of an install command for its own markup.
-        cells = (name, where, "✔ yes" if usable else "✘ no", why, options)
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(escape, (name, where, "✔ yes" if usable else "✘ no", why)))
+        if options:
+            settings.add_row(*map(escape, (name, options)))
     # A pipe has no width of its own; let every sentence stay whole there.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table, settings)
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tsne_backends.cli.options import estimator_options, make_estimator
+from tsne_backends.cli.options import REP_HELP, estimator_options, make_estimator
 
 if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.")
 @click.option("--in-place", is_flag=True, help="Add the map to INPUT, an .h5ad file, instead.")
 @click.option("--key-added", help="Key of the map in obsm of an .h5ad file; X_tsne by default.")
-@click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
+@click.option("--rep", help=REP_HELP)
 @click.option("--key", help="Name of the array in an .npz file.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option(
@@ -82,24 +82,29 @@ def embed(
     memory = str(default_folder()) if cache else None
     tsne = make_estimator(parameters, options, memory=memory, verbose=int(verbose))
     check_sampled_fit(tsne, sample, stratify, place_rest, output)
-    if stratify is not None:
-        check_label_spec(stratify, source)
+    labels = None if stratify is None else check_label_spec(stratify, source)
     started = time.perf_counter()
-    table = read_table(source, rep=rep, key=key)
+    table = read_table(source, rep=rep, key=key, without=labels)
     reading = time.perf_counter() - started
+    part = f"{table.part} of " if table.part else ""
+    click.echo(f"Read {part}{source} in {reading:.2f} s.")
     if sample is None:
         tsne.fit(table.matrix)
         write(tsne.embedding_, table.row_names, None)
-        click.echo(f"Read {source} in {reading:.2f} s.")
         summarise(tsne, output)
         return
     placed = _embed_sample(tsne, table, source, sample, stratify, place_rest)
     write_sampled_map(write, output.suffix, placed, table.row_names)
-    click.echo(f"Read {source} in {reading:.2f} s.")
-    summarise(tsne, output, len(placed.embedding) if placed.is_whole else len(placed.rows))
+    summarise(tsne, output, placed)
 
 
-def summarise(tsne: ServerlessTSNE, output: Path, n_written: int | None = None) -> None:
+def summarise(
+    tsne: ServerlessTSNE,
+    output: Path,
+    placed: SampledMap | None = None,
+    *,
+    where: str | None = None,
+) -> None:
     """Print what was run, what it took, and what was written.
 
     Parameters
@@ -107,13 +112,15 @@ def summarise(tsne: ServerlessTSNE, output: Path, n_written: int | None = None) 
     tsne : ServerlessTSNE
         Fitted.
     output : Path
-    n_written : int, optional
-        Rows in the output, where they are others than those of the fit.
+    placed : SampledMap, optional
+        What was written, where the fit was of a sample.
+    where : str, optional
+        What it ran on, where that is not what the backend says.
     """
     from tsne_backends.registry import load_backend
 
     rows, columns = tsne.embedding_.shape
-    where = load_backend(tsne.backend_).where
+    where = where or load_backend(tsne.backend_).where
     phases = {name: seconds for name, seconds in tsne.timings_.items() if name != "total"}
     click.echo(
         f"Embedded {rows} × {tsne.n_features_in_} on {where} with backend {tsne.backend_} "
@@ -123,14 +130,19 @@ def summarise(tsne: ServerlessTSNE, output: Path, n_written: int | None = None) 
     for name, value in tsne.details_.items():
         if isinstance(value, dict):
             value = ", ".join(f"{part} {choice}" for part, choice in value.items())
-        click.echo(f"  {name}: {value}")
+        if value not in ("", None):  # as of a GPU that was not there
+            click.echo(f"  {name}: {value}")
     click.echo(
         f"{tsne.timings_['total']:.2f} s: "
         + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
         + "."
     )
     click.echo(f"  {tsne.plan_.outcome()}")
-    click.echo(f"Wrote {output} ({n_written or rows} × {columns}).")
+    if placed is not None and placed.is_whole:
+        if others := len(placed.embedding) - rows:
+            click.echo(f"Placed the other {others:,} rows on the map.")
+        rows = len(placed.embedding)
+    click.echo(f"Wrote {output} ({rows} × {columns}).")
 
 
 def log_to_terminal(verbose: bool) -> None:
@@ -192,7 +204,4 @@ def _embed_sample(
         drawn = np.bincount(np.unique(class_codes(labels)[0][rows], return_inverse=True)[1])
         words = f", of every class of {labels.name} at least {drawn.min():,}"
     click.echo(f"Drew {len(rows):,} of {n:,} rows{words}.")
-    placed = fit_sample(tsne, table.matrix, rows, place_rest)
-    if place_rest:
-        click.echo(f"Placed the other {n - len(rows):,} rows on the map.")
-    return placed
+    return fit_sample(tsne, table.matrix, rows, place_rest)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from tsne_backends.estimator import ServerlessTSNE
 
 
+#: Of the option --rep, in every command that reads data.
+REP_HELP = (
+    'Key in obsm of an .h5ad file, or "X"; X_pca if not given, or X where it is narrow, as in '
+    "scanpy."
+)
+
+
 class _Iterations(click.ParamType):  # type: ignore[type-arg] # click 8.1 has none
     """A whole number, or the word "auto"."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tsne_backends.cli.options import estimator_options, make_estimator
+from tsne_backends.cli.options import REP_HELP, estimator_options, make_estimator
 
 if TYPE_CHECKING:
     from tsne_backends.machine import Machine
@@ -33,7 +33,7 @@ def _shape(text: str) -> tuple[int, int]:
     show_default=True,
     help="Type of the data given by --shape.",
 )
-@click.option("--rep", help="Key in obsm of an .h5ad file, instead of X.")
+@click.option("--rep", help=REP_HELP)
 @click.option("--key", help="Name of the array in an .npz file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @estimator_options

@@ -14,6 +14,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.cli.options import REP_HELP
+
 if TYPE_CHECKING:
     from tsne_backends.files import Table
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
 @click.argument("embedding", metavar="MAP", type=click.Path(path_type=Path))
-@click.option("--rep", help="Key in obsm of an .h5ad file DATA, instead of X.")
+@click.option("--rep", help=f"Of DATA: {REP_HELP[0].lower()}{REP_HELP[1:]}")
 @click.option("--key", help="Name of the array in an .npz file DATA.")
 @click.option("--map-rep", help='Key in obsm of an .h5ad file MAP, "X_tsne" if not given.')
 @click.option(
@@ -63,11 +65,10 @@ def quality(
     from tsne_backends.labels import as_labels, check_label_spec, read_label_column
     from tsne_backends.report import quality_report
 
-    if labels is not None:
-        check_label_spec(labels, source)
+    within = None if labels is None else check_label_spec(labels, source)
     # The map is the smaller file: what is wrong with it shows before the data are read.
     placed = read_coordinates(embedding, rep=map_rep)
-    data = read_table(source, rep=rep, key=key)
+    data = read_table(source, rep=rep, key=key, without=within)
     rows, shown = _placed_rows(data, placed, source, embedding)
     X, classes = data.matrix[rows], None
     if labels is not None:

@@ -15,7 +15,13 @@ import numpy as np
 
 from tsne_backends.errors import FileFormatError
 from tsne_backends.files.h5ad import OBSM_KEY
-from tsne_backends.files.readers import SIGNS_OF_DAMAGE, Table, parquet_index, unreadable
+from tsne_backends.files.readers import (
+    SIGNS_OF_DAMAGE,
+    Table,
+    TextColumnError,
+    parquet_index,
+    unreadable,
+)
 from tsne_backends.files.reading import read_table, require_format
 from tsne_backends.files.text_tables import DELIMITERS, open_text_table
 
@@ -58,7 +64,14 @@ def read_coordinates(path: Path, *, rep: str | None = None, key: str | None = No
         rep = OBSM_KEY
     table = _read_written(path, suffix) if rep is None and key is None and path.exists() else None
     if table is None:
-        table = read_table(path, rep=rep, key=key)
+        try:
+            table = read_table(path, rep=rep, key=key)
+        except TextColumnError as error:
+            raise FileFormatError(
+                f'"{path}" is no map: it has no columns tsne1, tsne2, and it has columns of text. '
+                "Give a file that `serverless-tsne embed` has written, or another of coordinates "
+                "alone."
+            ) from error
     columns = table.matrix.shape[1]
     if columns > MOST_DIMENSIONS or not isinstance(table.matrix, np.ndarray):
         raise FileFormatError(

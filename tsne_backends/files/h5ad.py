@@ -16,6 +16,14 @@ from tsne_backends.files.in_place import changed_in_place, check_changeable
 
 #: Where scanpy keeps and looks for a t-SNE map.
 OBSM_KEY = "X_tsne"
+#: And for principal components, which it takes where X has more variables than this
+#: (``scanpy.settings.N_PCS``) and nobody names a representation.
+PCA_KEY, FEW_VARIABLES = "X_pca", 50
+
+
+def default_representation(n_variables: int) -> str:
+    """Return what is embedded where nobody names a representation: ``"X"`` or ``"X_pca"``."""
+    return "X" if n_variables <= FEW_VARIABLES else PCA_KEY
 
 
 def check_in_place(path: Path, obsm_key: str = OBSM_KEY, *, force: bool = False) -> None:

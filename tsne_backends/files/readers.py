@@ -12,13 +12,14 @@ import zipfile
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tsne_backends.errors import FileFormatError, did_you_mean
+from tsne_backends.files.h5ad import default_representation
 from tsne_backends.files.text_tables import DELIMITERS, is_number, is_text, open_text_table
 
 #: What the libraries raise for a file that is cut short, or is not of its format at all.
@@ -44,20 +45,27 @@ class Table:
         Real numbers in the precision of the file; text tables give float64.
     row_names : tuple of str or None
         One per row.
+    part : str or None
+        What was read, in words, where the file holds more.
     """
 
     matrix: Any
     row_names: tuple[str, ...] | None = None
+    part: str | None = None
 
 
-def read(path: Path, rep: str | None, key: str | None) -> Table:
+class TextColumnError(FileFormatError):
+    """A column holds text where numbers are needed."""
+
+
+def read(path: Path, rep: str | None, key: str | None, without: str | None) -> Table:
     """Read a file whose ending is known and whose library is installed; see `read_table`."""
     suffix = path.suffix.lower()
     try:
         if suffix in DELIMITERS:
-            table = _read_text(path, DELIMITERS[suffix])
+            table = _read_text(path, DELIMITERS[suffix], without)
         elif suffix == ".parquet":
-            table = _read_parquet(path)
+            table = _read_parquet(path, without)
         elif suffix == ".h5ad":
             table = _read_h5ad(path, rep)
         elif suffix == ".mtx":
@@ -101,7 +109,7 @@ def _checked(table: Table, path: Path) -> Table:
             "them before saving."
         )
     matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
-    return Table(matrix, table.row_names)
+    return replace(table, matrix=matrix)
 
 
 def _read_mtx(path: Path) -> Any:
@@ -148,20 +156,36 @@ def _read_h5ad(path: Path, rep: str | None) -> Table:
         check_h5ad(path, file)
         representations = sorted(file.get("obsm", {}))
         known = [*(["X"] if "X" in file else []), *representations]
-        if rep is None and "X" not in file:
-            raise FileFormatError(
-                f'"{path}" has no X; choose what to embed with --rep: {listed(known)}.'
-            )
-        if rep is not None and rep not in known:
+        if rep is None:
+            rep = _default_in(path, file, known)
+        if rep not in known:
             raise FileFormatError(
                 f'"{path}" has no representation "{rep}", only {listed(known)}.'
                 f"{did_you_mean(rep, known)}"
             )
-        matrix = read_elem(file["obsm"][rep] if rep in representations else file["X"])
+        in_obsm = rep in representations
+        matrix = read_elem(file["obsm"][rep] if in_obsm else file["X"])
         names = read_elem(file["obs"][file["obs"].attrs["_index"]])
     if hasattr(matrix, "to_numpy"):  # obsm may hold data frames
         matrix = matrix.to_numpy()
-    return Table(matrix, tuple(map(str, names)))
+    return Table(matrix, tuple(map(str, names)), f'obsm["{rep}"]' if in_obsm else "X")
+
+
+def _default_in(path: Path, file: Any, known: Sequence[str]) -> str:
+    """Return what is read where nobody says: the same as `tsne_backends.anndata.tsne` embeds."""
+    variables = file["var"]
+    n_variables = len(variables[variables.attrs["_index"]])
+    rep = default_representation(n_variables)
+    if rep in known:
+        return rep
+    if rep == "X":
+        raise FileFormatError(
+            f'"{path}" has no X; choose what to embed with --rep: {listed(known)}.'
+        )
+    raise FileFormatError(
+        f'X of "{path}" has {n_variables} variables and obsm has no "{rep}"; run sc.pp.pca first, '
+        f"or choose with --rep what to embed, X as it is or another: {listed(known)}."
+    )
 
 
 def check_h5ad(path: Path, file: Any) -> None:
@@ -175,14 +199,14 @@ def check_h5ad(path: Path, file: Any) -> None:
         )
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, without: str | None) -> Table:
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path)
     index = parquet_index(table.schema)
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if name in index:
+        if name in index or name == without:
             continue
         if not _is_number_type(column.type):
             raise _text_column(path, name, f"values of type {column.type}")
@@ -192,7 +216,8 @@ def _read_parquet(path: Path) -> Table:
     if not columns:
         raise FileFormatError(f'"{path}" has no column of numbers to embed.')
     ids = tuple(map(str, table.column(index[0]).to_pylist())) if len(index) == 1 else None
-    return Table(np.column_stack(columns), ids)
+    left_out = without in table.column_names and without not in index
+    return Table(np.column_stack(columns), ids, _all_but(without) if left_out else None)
 
 
 def parquet_index(schema: Any) -> list[str]:
@@ -217,12 +242,19 @@ def _is_number_type(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
-def _read_text(path: Path, delimiter: str) -> Table:
+def _read_text(path: Path, delimiter: str, without: str | None) -> Table:
     with open_text_table(path, delimiter) as table:
-        if len(table.names) == table.has_ids:
-            raise FileFormatError(f'"{path}" has row names but no column of numbers to embed.')
+        names = table.names[table.has_ids :]
+        left_out = None
+        if without is not None and without in names:
+            left_out = table.has_ids + names.index(without)
+            names.remove(without)
+        if not names:
+            raise FileFormatError(f'"{path}" has no column of numbers to embed.')
         values, ids = array("d"), []
         for line, cells in table.rows:
+            if left_out is not None:
+                del cells[left_out]
             if table.has_ids:
                 ids.append(cells[0])
             numbers = cells[table.has_ids :]
@@ -232,9 +264,14 @@ def _read_text(path: Path, delimiter: str) -> Table:
                     raise ValueError
                 values.extend(map(float, numbers))
             except ValueError:
-                raise _not_a_number(path, line, table.names[table.has_ids :], numbers) from None
-    matrix = np.frombuffer(values).reshape(-1, len(table.names) - table.has_ids)
-    return Table(matrix, tuple(ids) if table.has_ids else None)
+                raise _not_a_number(path, line, names, numbers) from None
+    part = None if left_out is None else _all_but(without)
+    matrix = np.frombuffer(values).reshape(-1, len(names))
+    return Table(matrix, tuple(ids) if table.has_ids else None, part)
+
+
+def _all_but(column: str | None) -> str:
+    return f'all columns but "{column}"'
 
 
 def _not_a_number(
@@ -249,9 +286,12 @@ def _not_a_number(
 
 
 def _text_column(path: Path, column: str, what: str) -> FileFormatError:
-    return FileFormatError(
+    place = "the first column, under an empty header"
+    if path.suffix.lower() == ".parquet":
+        place = "the index or the first column"
+    return TextColumnError(
         f'Column "{column}" of "{path}" holds {what}, but t-SNE needs numbers: remove it or '
-        "encode it as numbers. Row names belong in the first column, under an empty header."
+        f"encode it as numbers. Row names belong in {place}."
     )
 
 

@@ -11,7 +11,9 @@ from tsne_backends.optional import import_optional
 READABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5ad", ".mtx")
 
 
-def read_table(path: Path, *, rep: str | None = None, key: str | None = None) -> Table:
+def read_table(
+    path: Path, *, rep: str | None = None, key: str | None = None, without: str | None = None
+) -> Table:
     """Read a data matrix; rows are samples.
 
     Parameters
@@ -20,9 +22,12 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
         ``.npy``, ``.npz`` (dense, or SciPy sparse), ``.csv``, ``.tsv``, ``.parquet``, ``.h5ad`` or
         ``.mtx``.
     rep : str or None, default=None
-        For ``.h5ad``: the key in ``obsm`` to read instead of ``X``, which is then not loaded.
+        For ``.h5ad``: a key in ``obsm``, or ``"X"``. None is ``"X_pca"``, or X itself where it has
+        no more than 50 variables, as in scanpy.
     key : str or None, default=None
         For ``.npz``: the name of the array, where several have two dimensions.
+    without : str or None, default=None
+        For ``.csv``, ``.tsv`` and ``.parquet``: a column that holds labels, and no data.
 
     Returns
     -------
@@ -39,11 +44,14 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
     """
     suffix = path.suffix.lower()
     if suffix not in READABLE:
-        packed = suffix in (".gz", ".bz2", ".xz", ".zip")
+        advice = did_you_mean(suffix, READABLE)
+        if suffix in (".gz", ".bz2", ".xz", ".zip"):
+            advice = " Unpack the file first."
+        elif suffix in (".txt", ".dat", ".tab"):
+            advice = " A table is read as .csv with commas, or as .tsv with tabs between values."
         raise FileFormatError(
             f'The ending "{suffix}" of "{path}" is not one that can be read; use one of '
-            f"{', '.join(READABLE)}."
-            + (" Unpack the file first." if packed else did_you_mean(suffix, READABLE))
+            f"{', '.join(READABLE)}.{advice}"
         )
     for option, value, wanted in (("--rep", rep, ".h5ad"), ("--key", key, ".npz")):
         if value is not None and suffix != wanted:
@@ -51,7 +59,7 @@ def read_table(path: Path, *, rep: str | None = None, key: str | None = None) ->
                 f'{option} chooses a part of an {wanted} file, which "{path}" is not; leave it out.'
             )
     check_readable(path)
-    return read(path, rep, key)
+    return read(path, rep, key, without)
 
 
 def check_readable(path: Path) -> None:

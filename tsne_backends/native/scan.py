@@ -107,6 +107,8 @@ def scan(
             for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
                 reach = _reach(rows.narrow[start:end], limit)
                 for a, b in _stretches(few[least[few] <= reach], lists.starts):
+                    if team.interrupted:
+                        return
                     out = products[: m * (b - a)].reshape(m, b - a)
                     np.dot(queries, columns[a:b].T, out=out)
                     _absorb(out, a, held, names, fill, limit, wanted)

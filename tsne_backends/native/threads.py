@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
 from types import TracebackType
 from typing import Any
@@ -36,12 +36,16 @@ class Team:
     Attributes
     ----------
     n_threads : int
+    interrupted : bool
+        Whether the call that runs now has failed on some thread or was interrupted. What it does
+        will not be used, so that work of seconds should look at this now and then, and end.
     """
 
     def __init__(self, n_threads: int) -> None:
         if n_threads < 1:
             raise ValueError(f"A team needs at least one thread; n_threads was {n_threads}.")
         self.n_threads = n_threads
+        self.interrupted = False
         self._pool: ThreadPoolExecutor | None = None
         self._limits: Any = None
 
@@ -96,20 +100,28 @@ class Team:
         turns = count(0, portion)  # next() of it is atomic in CPython
         lock = threading.Lock()
 
+        self.interrupted = False
+
         def take_turns() -> None:
-            while True:
+            while not self.interrupted:
                 with lock:  # and this makes it so in every other Python
                     first = next(turns)
                 if first >= n_tiles:
                     return
-                work(first, min(first + portion, n_tiles), *arguments)
+                try:
+                    work(first, min(first + portion, n_tiles), *arguments)
+                except BaseException:
+                    self.interrupted = True
+                    raise
 
         waiting: list[Future[None]] = [self._pool.submit(take_turns) for _ in range(helpers)]
         try:
             take_turns()
-        finally:
-            # Also after an error: the arrays must not be written to once this call is over.
-            errors = [future.exception() for future in waiting]
-        for error in errors:
-            if error is not None:
-                raise error
+            wait(waiting)
+        except BaseException:
+            self.interrupted = True
+            # The arrays must not be written to once this call is over.
+            wait(waiting)
+            raise
+        for future in waiting:
+            future.result()

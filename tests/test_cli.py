@@ -474,4 +474,4 @@ def test_backends_says_which_are_usable_and_how_to_get_the_others(monkeypatch):
     assert "no_such_module" in text
     assert "Traceback" not in text
     if "run `modal setup`" in text:  # the client is here: installing it again is no advice
-        assert 'serverless-tsne[modal]' not in text
+        assert "serverless-tsne[modal]" not in text

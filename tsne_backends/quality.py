@@ -6,21 +6,19 @@ neighbours are exact and the normalisation is summed pair by pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.machine import import_with_passive_threads, thread_count
-from tsne_backends.neighbors import NeighborsGraph, choose_search, neighbors_of_new
+from tsne_backends.neighbors import NeighborsGraph, choose_search
+from tsne_backends.preservation import SAMPLE, SampledNeighbors, sample_of, share_kept
 from tsne_backends.problem import Problem
-from tsne_backends.searches import find_neighbors, without_self
+from tsne_backends.searches import find_neighbors
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
-#: Rows over which preservation is averaged, where nobody asks for another number.
-SAMPLE = 5_000
 #: What is wider than this, and than its data, is no map of them.
 MOST_COMPONENTS = 3
 
@@ -198,70 +196,6 @@ def neighbor_preservation(
     return share_kept(SampledNeighbors(rows, graph.indices[rows, :k]), Y, n_jobs)
 
 
-@dataclass(frozen=True)
-class SampledNeighbors:
-    """The exact neighbours of some rows of X, against which many maps of X can be judged.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n_rows,), int64
-        The rows of X.
-    indices : ndarray of shape (n_rows, k), int64
-        Their k nearest other rows, nearest first.
-    """
-
-    rows: NDArray[np.int64]
-    indices: NDArray[np.int64]
-
-
-def sampled_neighbors(problem: Problem, X: Any, k: int = 15) -> SampledNeighbors:
-    """Find the exact neighbours of at most 5,000 rows, in the metric of ``problem``.
-
-    They are the rows that `neighbor_preservation` averages over.
-
-    Parameters
-    ----------
-    problem : Problem
-        Metric and threads.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Data, or their distances where the metric is ``"precomputed"``.
-    k : int, default=15
-        Neighbours per row, fewer than n_samples.
-
-    Returns
-    -------
-    SampledNeighbors
-    """
-    rows = sample_of(X.shape[0], SAMPLE, 0)
-    found, _ = neighbors_of_new(problem, X, X[rows], k + 1)
-    return SampledNeighbors(rows, without_self(found, rows))
-
-
-def share_kept(true: SampledNeighbors, embedding: NDArray[Any], n_jobs: int | None = None) -> float:
-    """Return the mean share of each row's true neighbours that are among its nearest on a map.
-
-    Parameters
-    ----------
-    true : SampledNeighbors
-    embedding : ndarray of shape (n_samples, n_components)
-        A finite map.
-    n_jobs : int, optional
-        Threads; None is every usable core.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-    """
-    from scipy.spatial import cKDTree
-
-    k, Y = true.indices.shape[1], np.asarray(embedding, dtype=np.float64)
-    _, found = cKDTree(Y).query(Y[true.rows], k + 1, workers=thread_count(n_jobs))
-    near = without_self(found, true.rows)
-    shares = [len(np.intersect1d(a, b)) for a, b in zip(true.indices, near, strict=True)]
-    return float(np.mean(shares) / k)
-
-
 def checked_embedding(X: Any, embedding: Any) -> NDArray[np.float64]:
     """Return a map as float64; refuse one that does not fit X or is not finite."""
     Y = np.asarray(embedding, dtype=np.float64)
@@ -320,10 +254,3 @@ def _kernel_sums(
             squared += (block[:, axis, None] - Y[None, :, axis]) ** 2
         sums.append(_kernel(squared, freedom).sum(axis=1) - 1)  # less the row with itself
     return np.concatenate(sums)
-
-
-def sample_of(n: int, sample: int | None, random_state: int) -> NDArray[np.int64]:
-    """Draw row numbers without replacement; all of them, in order, where no sample is asked for."""
-    if sample is None or sample >= n:
-        return np.arange(n)
-    return np.random.RandomState(random_state).choice(n, sample, replace=False).astype(np.int64)

@@ -18,8 +18,9 @@ from tsne_backends.labels import as_labels, class_codes
 from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.outline import check_is_matrix
+from tsne_backends.preservation import sample_of
 from tsne_backends.problem import Problem
-from tsne_backends.quality import checked_embedding, kl_with_error, sample_of
+from tsne_backends.quality import checked_embedding, kl_with_error
 from tsne_backends.sampling import check_sample_size
 from tsne_backends.scores import distance_correlation, neighbour_scores, silhouette
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.quality import BLOCK_PAIRS, error_of_mean, sample_of
+from tsne_backends.preservation import sample_of
+from tsne_backends.quality import BLOCK_PAIRS, error_of_mean
 from tsne_backends.searches import without_self
 
 #: Pairs of rows that distances are compared on; fewer pairs than that are taken all.

@@ -23,8 +23,8 @@ from tsne_backends.dispatch import check_finite
 from tsne_backends.display import Display
 from tsne_backends.errors import BackendUnavailableError
 from tsne_backends.machine import thread_count
+from tsne_backends.preservation import SampledNeighbors, share_kept
 from tsne_backends.problem import Problem
-from tsne_backends.quality import SampledNeighbors, share_kept
 from tsne_backends.run import Run
 from tsne_backends.sweeps.result import SweepRow
 from tsne_backends.validation import scaled

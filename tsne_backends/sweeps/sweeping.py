@@ -22,7 +22,7 @@ from tsne_backends.errors import did_you_mean
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.outline import outline
-from tsne_backends.quality import SampledNeighbors, sampled_neighbors
+from tsne_backends.preservation import SampledNeighbors, sampled_neighbors
 from tsne_backends.run import Run
 from tsne_backends.settings import settings_of
 from tsne_backends.sweeps.result import Sweep

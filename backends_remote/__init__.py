@@ -1,4 +1,5 @@
 """The serverless side: a GPU borrowed for the seconds a map takes.
 
-Nothing here is imported by `tsne_backends`.
+`tsne_backends` knows this package by name only: its registry and its command hold dotted paths,
+and import what is behind them when somebody asks for it.
 """

@@ -1,4 +1,8 @@
-"""The service in the user's account as a whole: deploy it, look after it, remove it."""
+"""The service in the user's account as a whole: deploy it, look after it, remove it.
+
+No map is made here: that is the business of ``session`` and ``jobs``. The app that is deployed is
+in ``modal_app``, and the commands that lead here are in ``cli``.
+"""
 
 from __future__ import annotations
 

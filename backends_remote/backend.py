@@ -1,4 +1,9 @@
-"""`ModalBackend`: a rented GPU behind the one interface of all backends."""
+"""`ModalBackend`: a rented GPU behind the one interface of all backends.
+
+It says what can be sent, what that should take and cost, and when the provider is to end a run. The
+way to the map and back is in ``session``; the model behind the estimates, with the list of GPUs
+and prices, is in `tsne_backends.transfer`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Commands of ``serverless-tsne`` for the remote side; `tsne_backends.cli` finds them by name."""
+"""Commands of ``serverless-tsne`` for the remote side; `tsne_backends.cli` finds them by name.
+
+Each only reads its arguments and prints: what is done is in ``account``, ``jobs`` and ``journal``.
+How a command ends on bad input is settled in `tsne_backends.cli.command`.
+"""
 
 from __future__ import annotations
 

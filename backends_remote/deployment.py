@@ -1,4 +1,8 @@
-"""What is deployed: names, limits and packages that client, app and tests agree on."""
+"""What is deployed: names, limits and packages that client, app and tests agree on.
+
+Nothing is deployed here: the app is put together in ``modal_app``, and ``account`` deploys it. What
+a GPU holds and costs is in `tsne_backends.transfer`.
+"""
 
 from __future__ import annotations
 

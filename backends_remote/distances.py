@@ -1,4 +1,8 @@
-"""Distances between rows, in the metrics in which a loss of neighbours can be measured."""
+"""Distances between rows, in the metrics in which a loss of neighbours can be measured.
+
+Only their order counts, so that often something quicker is returned that orders alike. The loss
+itself is in ``loss``, and what follows from it in ``codec`` and ``steps``.
+"""
 
 from __future__ import annotations
 

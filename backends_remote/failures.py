@@ -1,4 +1,8 @@
-"""What goes wrong on the remote side, by name: Modal's exceptions and the service's refusals."""
+"""What goes wrong on the remote side, by name: Modal's exceptions and the service's refusals.
+
+Here they are given the names that users see, which are defined in `tsne_backends.errors`. Whether
+something is tried again is decided in ``client`` and ``session``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The network on the way to Modal: is it there, and does it answer in time?"""
+"""The network on the way to Modal: whether it is there, and whether it answers in time.
+
+What is asked of Modal is in ``client`` and ``volume``, which do each step through this module. What
+Modal's own exceptions mean is in ``failures``.
+"""
 
 from __future__ import annotations
 

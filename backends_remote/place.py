@@ -1,4 +1,8 @@
-"""Where uploaded data lie in a container: reading them, believing them, removing them."""
+"""Where uploaded data lie in a container: reading them, believing them, removing them.
+
+To this module they are files in a folder, and Modal is not known here; the client's side of them is
+``volume``. Frames are checked by ``wire``, and turned into a matrix by ``decoding``.
+"""
 
 from __future__ import annotations
 

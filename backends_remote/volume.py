@@ -1,4 +1,8 @@
-"""The volume in the user's account that holds uploaded data: list, put, remove."""
+"""The volume in the user's account that holds uploaded data: list, put, remove.
+
+This is the client's side; a container reads the files through ``place``. What is uploaded is
+decided in ``outbox``, and what is removed in ``account``.
+"""
 
 from __future__ import annotations
 

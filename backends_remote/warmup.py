@@ -1,4 +1,8 @@
-"""What a container does once, before its first call, so that no call has to wait for it."""
+"""What a container does once, before its first call, so that no call has to wait for it.
+
+It makes a tiny map of noise and forgets it; trouble is logged, never raised. ``modal_app`` says
+when this happens, and calls are answered in ``service``.
+"""
 
 from __future__ import annotations
 

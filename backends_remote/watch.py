@@ -1,4 +1,8 @@
-"""What is looked at while a job is waited for: the user's money, and whether a machine comes."""
+"""What is looked at while a job is waited for: the user's money, and whether a machine comes.
+
+The waiting is in ``client``, which looks between two polls. A check that fails raises, and it is
+``session`` that cancels the job then.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Benchmarks: every speed claim in this repository comes from a table one of these wrote."""
+"""Benchmarks: every comparison of engines in this repository is a table that one of these wrote."""

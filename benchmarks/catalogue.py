@@ -1,4 +1,8 @@
-"""Every benchmark there is, in the order of the report, and what keeps one from running here."""
+"""Every benchmark there is, in the order of the report, and what keeps one from running here.
+
+What a benchmark does is in the module of its name. They are run by ``__main__``, and their results
+become a report in ``report``.
+"""
 
 from __future__ import annotations
 

@@ -8,45 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import harness
-from benchmarks.judging import judged_data, perplexity, quality
+from benchmarks import engines, harness
+from benchmarks.judging import judged_data, quality
 from benchmarks.tables import markdown, medians
-
-
-def _ours(X: NDArray[Any], max_iter: int) -> tuple[NDArray[Any], dict[str, Any]]:
-    from tsne_backends import ServerlessTSNE
-
-    tsne = ServerlessTSNE(
-        backend="opentsne", max_iter=max_iter, random_state=0, perplexity=perplexity(len(X))
-    ).fit(X)
-    phases = {f"{name}_s": round(value, 2) for name, value in tsne.timings_.items()}
-    return tsne.embedding_, {"iterations": tsne.n_iter_, **phases}
-
-
-def _opentsne(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
-    import joblib
-    import openTSNE
-
-    tsne = openTSNE.TSNE(random_state=0, n_jobs=joblib.cpu_count(), perplexity=perplexity(len(X)))
-    return np.asarray(tsne.fit(X)), {"iterations": 750}
-
-
-def _sklearn(X: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
-    from sklearn.manifold import TSNE
-
-    tsne = TSNE(random_state=0, n_jobs=-1, max_iter=750, perplexity=perplexity(len(X)))
-    return tsne.fit_transform(X), {"iterations": 750}
-
 
 #: openTSNE's default is 250 + 500 iterations; "ours-750" does the same number, "ours" our default.
 ENGINES = {
-    "openTSNE": _opentsne,
-    "ours-750": lambda X: _ours(X, 750),
-    "ours": lambda X: _ours(X, 1000),
-    "scikit-learn": _sklearn,
+    "openTSNE": engines.opentsne,
+    "ours-750": lambda X: engines.ours(X, "opentsne", max_iter=750),
+    "ours": lambda X: engines.ours(X, "opentsne"),
+    "scikit-learn": lambda X: engines.scikit_learn(X, max_iter=750),
 }
 
 
@@ -61,8 +34,8 @@ def main() -> None:
     for name in options.data:
         for n in [1_797] if name == "digits" else options.sizes:
             takes_it = n <= options.sklearn_max
-            engines = [one for one in options.engines if takes_it or one != "scikit-learn"]
-            jobs = harness.jobs_of(engines, name, n, options.repeats)
+            able = [one for one in options.engines if takes_it or one != "scikit-learn"]
+            jobs = harness.jobs_of(able, name, n, options.repeats)
             harness.measure("benchmarks.cpu", results, jobs, _judged)
     summary = _summary(results.rows)
     results.finish(markdown(summary))

@@ -26,6 +26,8 @@ MEASURED = {
     "native": ("native, 1,000 iterations", "#0072B2"),
     "native-auto": ('native, max_iter="auto"', "#56B4E9"),
 }
+#: And the one of ``cpu.csv``: openTSNE run by us.
+OURS = ("ours", "opentsne, 1,000 iterations", "#E69F00")
 #: The line that a rented GPU is predicted for, in Mbit/s and seconds, and the rows.
 MEGABITS_PER_SECOND, ROUND_TRIP_SECONDS = 100, 0.05
 PREDICTED_ROWS = (2_000, 10_000, 50_000, 200_000, 1_000_000)
@@ -52,23 +54,22 @@ class Line:
     colour: str
 
 
-def lines(engine_rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+def lines(
+    engine_rows: Sequence[Mapping[str, Any]], cpu_rows: Sequence[Mapping[str, Any]] = ()
+) -> list[Line]:
     """Return everything that is drawn.
 
     Parameters
     ----------
     engine_rows : sequence of mapping
         The rows of ``engine.csv``; engines without a row have no line.
+    cpu_rows : sequence of mapping, optional
+        The rows of ``cpu.csv``.
     """
-    runs = [dict(row) for row in engine_rows if row["data"] == DATA]
-    table = medians(runs, ["engine", "n"], ["seconds"])
-    found = []
-    for engine, (name, colour) in MEASURED.items():
-        seconds = {row["n"]: row["seconds"] for row in table if row["engine"] == engine}
-        if seconds:
-            found.append(Line(name, MEASURED_HERE, dict(sorted(seconds.items())), colour))
+    found = [_measured(engine_rows, engine, *looks) for engine, looks in MEASURED.items()]
+    found.append(_measured(cpu_rows, *OURS))
     return [
-        *found,
+        *(line for line in found if line.seconds),
         Line("openTSNE, 12 cores of an M4 Pro", PUBLISHED, OPENTSNE_12_CORES, "#999999"),
         Line("cuML on a rented T4, warm", PUBLISHED, MODAL_T4, "#009E73"),
         Line("rented T4, warm", PREDICTED, _predicted(warm=True), "#CC79A7"),
@@ -130,6 +131,13 @@ def draw(some: Sequence[Line], path: Path, machine: str) -> None:
     axes.grid(which="major", color="#dddddd", linewidth=0.6)
     axes.legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _measured(rows: Sequence[Mapping[str, Any]], engine: str, name: str, colour: str) -> Line:
+    """Return the medians of one engine."""
+    runs = [dict(row) for row in rows if (row["data"], row["engine"]) == (DATA, engine)]
+    table = sorted(medians(runs, ["n"], ["seconds"]), key=lambda row: int(row["n"]))
+    return Line(name, MEASURED_HERE, {row["n"]: row["seconds"] for row in table}, colour)
 
 
 def _predicted(*, warm: bool) -> dict[int, float]:

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import data, harness
 from benchmarks.tables import Results, markdown
 
-IMPORTS = ("import sklearn.base", "import tsne_backends")
+IMPORTS = ("import sklearn.base", "from tsne_backends import ServerlessTSNE")
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""Seconds that others published, with their source: shown beside ours, never mixed with them."""
+"""Seconds that others published, with their source: shown beside ours, never mixed with them.
+
+None of it was measured here, and no benchmark changes it. What was measured is in the folder
+``results``, where ``tables`` writes it.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _opening(folder: Path, ending: str) -> list[str]:
     engine = folder / f"engine{ending}.csv"
     if not engine.exists():
         return parts
-    drawn = headline.lines(read_rows(engine))
+    drawn = headline.lines(read_rows(engine), read_rows(folder / f"cpu{ending}.csv"))
     where = _machine_of(engine) or here
     picture = folder / f"headline{ending}.png"
     headline.draw(drawn, picture, f"{where['usable_cores']} cores of an {where['processor']}")
@@ -151,8 +151,9 @@ def _in_words(where: dict[str, Any]) -> str:
     """Return machine, versions and commit in one line."""
     versions = ("python", "numpy", "scipy", "scikit-learn", "openTSNE", "serverless-tsne")
     told = ", ".join(f"{name} {where[name]}" for name in versions if name in where)
+    commits = "commits" if "," in where["commit"] else "commit"
     place = f"{where['usable_cores']} cores of an {where['processor']}, {where['memory_gib']} GiB"
-    return f"{place}, {where['system']}; {told}; commit {where['commit']}, {where['date']}"
+    return f"{place}, {where['system']}; {told}; {commits} {where['commit']}, {where['date']}"
 
 
 def _in_base64(picture: Path) -> str:

@@ -1,6 +1,7 @@
 """Where one iteration of the native engine spends its time, beside what it must move and compute.
 
-Run ``python -m benchmarks.roofline``; one thread, so that phases can be compared with one core.
+The roofs are what one core does at best: copying memory, and multiplying matrices. Run
+``python -m benchmarks.roofline``; one thread, so that phases can be compared with one core.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def main() -> None:
         for n in options.sizes:
             for line in measure(name, n):
                 results.add({"data": name, "n": n, **line})
+    for line in roofs():
+        results.add({"data": "", "n": "", **line})
     results.finish(markdown(results.rows))
 
 
@@ -69,6 +72,8 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
             lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
         )
         convolve = _seconds(grid._convolve)
+        still = Stage("still", 1, 1.0, 1e-6, 0.5)  # at this rate, points stay where they are
+        whole = _seconds(lambda: engine._iterate(still, PLAIN_SPACING))
     assert grid.grid is not None
     nnz, (a, b) = len(rows.values), grid.grid.shape
     # One real transform of padded rows and one complex one of padded columns, each way.
@@ -77,6 +82,22 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         _line("attraction and step", pull, 16 * nnz + 64 * n, 9 * nnz, f"{nnz / n:.0f} affinities"),
         _line("transforms", convolve, 4 * 8 * 2 * a * b, operations, f"{a} × {b} nodes"),
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
+        _line("all else", whole - push - pull, None, None, f"{1e3 * whole:.2f} ms in all"),
+    ]
+
+
+def roofs() -> list[dict[str, Any]]:
+    """Return what one core does at best: bytes copied, and operations in a product of matrices."""
+    source = np.ones(2**25, dtype=np.float32)
+    target = np.empty_like(source)
+    square = np.ones((1500, 1500), dtype=np.float32)
+    product = np.empty_like(square)
+    with Team(1):
+        copying = _seconds(lambda: np.copyto(target, source))
+        multiplying = _seconds(lambda: np.matmul(square, square, out=product))
+    return [
+        _line("roof: copying", copying, 2 * source.nbytes, None, "128 MB"),
+        _line("roof: a matrix product", multiplying, None, 2 * 1500**3, "1,500 × 1,500"),
     ]
 
 
@@ -90,13 +111,18 @@ def _seconds(work: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
-def _line(phase: str, seconds: float, moved: float, operations: float, of: str) -> dict[str, Any]:
+def _line(
+    phase: str, seconds: float, moved: float | None, operations: float | None, of: str
+) -> dict[str, Any]:
+    def rate(amount: float | None) -> str:
+        return "" if amount is None else f"{amount / seconds / 1e9:.1f}"
+
     return {
         "phase": phase,
         "of": of,
         "ms": f"{1e3 * seconds:.2f}",
-        "GB/s": f"{moved / seconds / 1e9:.1f}",
-        "billion operations/s": f"{operations / seconds / 1e9:.1f}",
+        "GB/s": rate(moved),
+        "billion operations/s": rate(operations),
     }
 
 

@@ -44,6 +44,8 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{name}{'-quick' if quick else ''}.csv"
         self.rows = [] if quick or fresh else read_rows(self.path)
+        self._earlier = _commits_of(self.path.with_suffix(".json")) if self.rows else []
+        self._grew = False
 
     def knows(self, job: Mapping[str, Any]) -> bool:
         """Say whether a row has all values of a job."""
@@ -51,6 +53,7 @@ class Results:
 
     def add(self, row: dict[str, Any]) -> None:
         """Print a row, and write all rows so far: a stopped benchmark keeps what it has."""
+        self._grew = True
         self.rows.append(row)
         print(row, flush=True)
         write_rows(self.path, self.rows)
@@ -59,7 +62,12 @@ class Results:
         """Write the summary, of tables and text, and the machine; print the summary."""
         summary = "\n".join(part for part in parts if part)
         self.path.with_suffix(".md").write_text(summary, encoding="utf-8")
-        write_machine(self.path.with_suffix(".json"), more)
+        described = {**machine(), **(more or {})}
+        if self._earlier:
+            now = [described["commit"]] if self._grew else []
+            described["commit"] = ", ".join(dict.fromkeys([*self._earlier, *now]))
+        text = json.dumps(described, indent=2)
+        self.path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
         print(summary)
 
 
@@ -110,9 +118,12 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_machine(path: Path, more: Mapping[str, str] | None = None) -> None:
-    """Write the description of this machine, and what else there is to say."""
-    path.write_text(json.dumps({**machine(), **(more or {})}, indent=2) + "\n", encoding="utf-8")
+def _commits_of(description: Path) -> list[str]:
+    """Return the commits at which rows of a table were measured, as its description has them."""
+    if not description.exists():
+        return []
+    commits: str = json.loads(description.read_text(encoding="utf-8"))["commit"]
+    return commits.split(", ")
 
 
 def machine() -> dict[str, Any]:

@@ -12,39 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data, harness
-from benchmarks.judging import perplexity
+from benchmarks import data, engines, harness
 from benchmarks.tables import markdown, medians
 
 #: Nearest fitted rows, of which a good place keeps most near.
 K = 15
 
-Result = tuple[NDArray[Any], dict[str, Any]]
 
-
-def _timed(fitted: Any, map_of_fitted: NDArray[Any], X_new: NDArray[Any]) -> Result:
+def _timed(fitted: Any, map_of_fitted: NDArray[Any], X_new: NDArray[Any]) -> engines.Result:
     started = time.perf_counter()
     placed = np.asarray(fitted.transform(X_new))
     seconds = time.perf_counter() - started
     return np.vstack([map_of_fitted, placed]), {"transform_s": round(seconds, 3)}
 
 
-def _ours(X: NDArray[Any]) -> Result:
-    from tsne_backends import ServerlessTSNE
-
+def _ours(X: NDArray[Any]) -> engines.Result:
     half = len(X) // 2
-    tsne = ServerlessTSNE(backend="native", max_iter=750, random_state=0).fit(X[:half])
+    tsne = engines.fit_ours(X[:half], "native", max_iter=750)
     return _timed(tsne, tsne.embedding_, X[half:])
 
 
-def _opentsne(X: NDArray[Any]) -> Result:
-    import joblib
-    import openTSNE
-
+def _opentsne(X: NDArray[Any]) -> engines.Result:
     half = len(X) // 2
-    n_jobs = joblib.cpu_count()
-    tsne = openTSNE.TSNE(random_state=0, n_jobs=n_jobs, perplexity=perplexity(half))
-    fitted = tsne.fit(X[:half])
+    fitted = engines.fit_opentsne(X[:half])
     return _timed(fitted, np.asarray(fitted), X[half:])
 
 

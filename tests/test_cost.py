@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.data import load
 from benchmarks.published import MODAL_T4, OPENTSNE_12_CORES
+from benchmarks.tables import RESULTS, read_rows
 from tsne_backends import cost, cost_native, transfer
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
@@ -225,6 +227,17 @@ def test_memory_follows_what_was_measured():
     assert 312e6 <= graph <= 2 * 312e6
     exact = cost.exact_engine_bytes(sized(3_000, 10))
     assert 206e6 <= exact <= 2 * 206e6
+
+
+def test_memory_of_our_engine_follows_what_was_measured():
+    """Growth of resident memory beside X in the committed table, from 50,000 rows on."""
+    rows = [row for row in read_rows(RESULTS / "engine.csv") if row["engine"] == "native"]
+    for row in rows:
+        if row["n"] < 50_000:
+            continue
+        d = load(row["data"], 100).shape[1]
+        foreseen = cost_native.peak_bytes(sized(row["n"], d)) - 4 * row["n"] * d
+        assert 0.8 <= foreseen / (float(row["peak_mb"]) * 2**20) <= 2.5, row
 
 
 def test_the_prices_in_the_documentation_are_those_of_the_model():

@@ -86,6 +86,6 @@ def test_every_module_has_a_row():
 
 
 def test_the_local_side_does_not_know_the_remote_one():
-    """Only the registry does, by a dotted path."""
+    """Only the registry and `cli/command.py` do, each by a dotted path."""
     for file in (ROOT / "tsne_backends").rglob("*.py"):
         assert not {one for one in imported(file) if one.startswith("backends_remote")}, file

@@ -1,4 +1,8 @@
-"""Names that code written for earlier packages expects."""
+"""Names that code written for earlier packages expects.
+
+Each hands its arguments on to ``estimator`` and computes nothing itself. The rest of this package
+does not use them.
+"""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ ITERATION_CALL_SECONDS = 2e-4
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
 #: (three quarters in both directions: 6.5). Bytes per row beside: positions and the optimiser.
 NEIGHBOUR_BYTES, ROW_BYTES = 14.5, 120
+#: Bytes at any size: compiled kernels, buffers, the stacks of threads.
+FIXED_BYTES = 32e6
 #: Bytes per node of the grid: charges, potentials, transforms twice as long each way.
 NODE_BYTES = 40
 
@@ -92,10 +94,10 @@ def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: 
 
 
 def peak_bytes(problem: Problem) -> float:
-    """Return the peak memory: X, a copy of it in single precision, the graph, the grid."""
+    """Return the peak memory: X, two copies of it in single precision, the graph, the grid."""
     n = problem.n_samples
     cells = max(cost.mean_cells(problem, phase) for phase in problem.phases)
     grid = NODE_BYTES * cells / PLAIN_SPACING**2
     copies = 0 if problem.is_sparse else 8.0 * n * problem.n_features
     graph = (NEIGHBOUR_BYTES * problem.n_neighbors + ROW_BYTES) * n
-    return problem.n_bytes + max(copies + graph / 2, graph) + grid
+    return problem.n_bytes + max(copies + graph / 2, graph) + grid + FIXED_BYTES

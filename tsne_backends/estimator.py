@@ -1,4 +1,9 @@
-"""`ServerlessTSNE`: validate, describe the problem, ask for a plan, run it, keep the result."""
+"""`ServerlessTSNE`: validate, describe the problem, ask for a plan, run it, keep the result.
+
+Only the order of these steps is here, and what a single parameter may be. Everything else that is
+refused is in ``validation``; the choice is made in ``decision``, ``dispatch`` runs what was chosen,
+and ``placement`` places new rows.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +156,10 @@ class ServerlessTSNE(
     plan_ : Plan
         The choice, its reasons, the schedule, and what was expected beside what it took.
     timings_ : dict of str to float
-        Seconds per phase: neighbours, affinities, initialisation, optimisation, total.
+        Seconds per phase: neighbours, affinities, initialisation and optimisation; start, where the
+        native engine was loaded or a container waited for; check, where a GPU looked at its map; of
+        a rented GPU encoding, upload, decoding and download, too. What was not done is not listed.
+        total is the whole fit, planning included.
     details_ : dict
         What the engine chose: version, neighbour search, gradients, threads, GPU.
     quality_ : dict of str to float

@@ -1,4 +1,8 @@
-"""Imports libraries that are not always installed, with the command that installs them."""
+"""Imports libraries that are not always installed, with the command that installs them.
+
+These are the libraries of files, tables and pictures. What an engine needs, its backend says
+itself, and the command that installs it is in ``registry``.
+"""
 
 from __future__ import annotations
 

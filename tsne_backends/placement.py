@@ -187,7 +187,7 @@ def _on_grid(
         return settle(
             embedding,
             start,
-            indices,
+            np.ascontiguousarray(indices),  # a kernel is compiled for each layout
             conditional_affinities(squared, perplexity, team),
             team,
             n_iter=PLACEMENT_ITER,

@@ -27,8 +27,9 @@ GRADIENT_FACTOR = 4.0
 #: exaggeration, which leaves the islands of patches and heavy tails less well arranged
 #: (docs/architecture.md).
 MOMENTUM = 0.8
-#: Momentum of early exaggeration where its rate is above n / exaggeration, as the floor makes it
-#: for few rows: such steps overshoot with more (3 to 16 % higher KL divergence on 300 rows).
+#: Momentum of early exaggeration where its rate is above n / exaggeration / 4 in scikit-learn's
+#: units, as the floor makes it for few rows: such steps overshoot with more (3 to 16 % higher KL
+#: divergence on 300 rows).
 CALM_MOMENTUM = 0.5
 
 

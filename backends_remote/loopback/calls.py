@@ -1,4 +1,8 @@
-"""Function calls of the loopback: inputs in, containers to run them, answers out."""
+"""Function calls of the loopback: inputs in, containers to run them, answers out.
+
+Which functions there are is known to ``deployments``, and how they are queued and run to
+``containers``. Of what a client pickled, only plain data are read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pools of containers: one per kind of machine, each a queue and the processes that work it off."""
+"""Pools of containers: one per kind of machine, each a queue and the processes that work it off.
+
+Modal's protocol is not spoken here, but in ``calls``. What runs inside a process is ``container``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Apps and functions of the loopback: deployed, looked up, bound to a kind of machine, stopped."""
+"""Apps and functions of the loopback: deployed, looked up, bound to a kind of machine, stopped.
+
+No image is built and no file is copied; a client is told that it was done. Calls of a function are
+in ``calls``.
+"""
 
 from __future__ import annotations
 

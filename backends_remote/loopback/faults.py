@@ -1,4 +1,8 @@
-"""What can go wrong between a client and its rented machine, as switches."""
+"""What can go wrong between a client and its rented machine, as switches.
+
+A switch does nothing by itself: ``control_plane``, ``calls``, ``containers`` and ``storage`` look
+at theirs, and misbehave.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Blobs and volumes of the loopback, as the protocol speaks of them; `storage` has the bytes."""
+"""Blobs and volumes of the loopback, as Modal's protocol speaks of them.
+
+Here a client learns where to send and fetch bytes, and what lies on a volume. The bytes themselves
+are in ``storage``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How a room of the loopback says which of Modal's remote procedures it answers."""
+"""How a room of the loopback says which of Modal's remote procedures it answers.
+
+Here is the mark alone. The answers are in the rooms, and ``control_plane`` puts them together.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Where the loopback keeps bytes: blobs of calls and blocks of volumes, up and down over HTTP."""
+"""Where the loopback keeps bytes: blobs of calls in memory, volumes as folders.
+
+They are sent and fetched over HTTP, at the rate that ``faults`` sets; containers read a volume as a
+folder. Modal's protocol is not spoken here, but in ``files``.
+"""
 
 from __future__ import annotations
 

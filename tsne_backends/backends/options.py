@@ -1,4 +1,8 @@
-"""Options that mean the same to several engines."""
+"""Options that mean the same to several engines.
+
+An option that only one engine has stands in the module of that engine. What an option is, and how
+its value is checked, is said in `tsne_backends.backend`.
+"""
 
 from __future__ import annotations
 

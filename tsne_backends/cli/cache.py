@@ -1,4 +1,8 @@
-"""The command ``serverless-tsne cache``: what is kept between runs, and how to keep less of it."""
+"""The command ``serverless-tsne cache``: what is kept between runs, and how to keep less of it.
+
+It counts and removes whole entries; what is in them, and when one serves, is the matter of
+`tsne_backends.cache`. Measurements of this machine and of past runs lie elsewhere and stay.
+"""
 
 from __future__ import annotations
 

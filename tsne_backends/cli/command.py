@@ -183,7 +183,7 @@ def backends() -> None:
         except Exception as error:  # whatever a plug-in does, the others are still shown
             usable, why, where, options = False, f"{type(error).__name__}: {error}", "?", ""
         if not usable and entry.install and "`" not in why:  # a reason with a command knows better
-            why += f" To get it: {entry.install}"
+            why += f" Its packages: {entry.install}"
         # Unescaped, rich would take the "[cuml]" of an install command for its own markup.
         table.add_row(*map(escape, (name, where, "✔ yes" if usable else "✘ no", why)))
         if options:

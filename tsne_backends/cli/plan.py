@@ -1,4 +1,8 @@
-"""The commands ``serverless-tsne plan`` and ``serverless-tsne calibrate``."""
+"""The commands ``serverless-tsne plan`` and ``serverless-tsne calibrate``.
+
+Here are their arguments and the sentence about the machine. A plan is made by the estimator and
+worded in `tsne_backends.plan_view`; the runs that measure are in `tsne_backends.calibration`.
+"""
 
 from __future__ import annotations
 

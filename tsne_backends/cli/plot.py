@@ -1,4 +1,8 @@
-"""The command `plot`: a file of coordinates, and of labels, becomes a picture or a page."""
+"""The command ``serverless-tsne plot``: coordinates, and labels, become a picture or a page.
+
+What can be refused without the data is refused here, before they are read. Files are read in
+`tsne_backends.files` and `tsne_backends.labels`, and everything is drawn in `tsne_backends.plot`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which formats a data matrix can be read from; how each is read is in ``readers``."""
+"""Which formats a data matrix can be read from, and whether a file can be read at all.
+
+How each format is read is in ``readers``. Finished maps are read in ``coordinates``, labels in
+``columns``.
+"""
 
 from __future__ import annotations
 

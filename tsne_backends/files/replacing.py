@@ -1,4 +1,8 @@
-"""Lets files appear whole or not at all, and refuses beforehand what could not be replaced."""
+"""Lets files appear whole or not at all, and refuses beforehand what could not be replaced.
+
+What stands in a file is up to those who write it. HDF5 files that are changed instead of replaced
+are the business of ``in_place``.
+"""
 
 from __future__ import annotations
 

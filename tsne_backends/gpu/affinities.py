@@ -1,4 +1,8 @@
-"""Affinities on the GPU: perplexity, symmetry, and the layout in which the descent reads them."""
+"""Affinities on the GPU: perplexity, symmetry, layout, and the attraction that follows from them.
+
+They are laid out as the loops in ``kernels.cu`` read them. Neighbours come from ``neighbors``, the
+opposite force from ``repulsion``, and ``descent`` puts both forces together.
+"""
 
 from __future__ import annotations
 

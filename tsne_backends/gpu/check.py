@@ -1,4 +1,8 @@
-"""Looks at a finished map on the GPU: is it a map of these data, or collapsed, or torn?"""
+"""Looks at a finished map on the GPU, and warns where it has collapsed or is torn.
+
+It goes by the neighbours that the run has found already, on a sample of rows, and changes nothing.
+Maps are judged from exact neighbours in `tsne_backends.quality`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Gradient descent on the GPU: the schedule, the stopping rules and the reports of every engine."""
+"""Gradient descent on the GPU: the schedule, the stopping rules and the reports of every engine.
+
+The forces come from ``affinities`` and ``repulsion``, and the step of a row is in ``kernels.cu``.
+How long each phase is, is said in `tsne_backends.problem`, when to stop in
+`tsne_backends.stopping`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Compiles ``kernels.cu`` for the GPU at hand, once a process, and launches its loops."""
+"""Compiles ``kernels.cu`` for the GPU at hand, once a process, and launches its loops.
+
+What a loop computes is said in that file. Which is launched when, and on what, is decided in
+``affinities``, ``repulsion`` and ``descent``.
+"""
 
 from __future__ import annotations
 

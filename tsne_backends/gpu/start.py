@@ -1,4 +1,8 @@
-"""Principal components on the GPU, for initial positions that are the same as the processor's."""
+"""Principal components on the GPU, for initial positions that are the same as the processor's.
+
+How components become positions is in `tsne_backends.initialization`. Its own components are taken
+where X is sparse or has very many features.
+"""
 
 from __future__ import annotations
 

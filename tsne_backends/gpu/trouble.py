@@ -1,4 +1,8 @@
-"""One run on one GPU: the device is chosen, trouble gets a name, and memory is given back."""
+"""One run on one GPU: the device is chosen, trouble gets a name, and memory is given back.
+
+What the run computes is passed in and not looked at. What is missing on a machine is said
+beforehand in ``hardware``, and what no GPU computes in ``refusals``.
+"""
 
 from __future__ import annotations
 

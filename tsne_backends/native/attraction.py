@@ -1,4 +1,9 @@
-"""Attraction, and the step of every point: one pass over the affinities and all per-point state."""
+"""Attraction, and the step of every point: one pass over the affinities and all per-point state.
+
+Repulsion is given, as ``repulsion`` or ``exact`` has summed it, and so are the rates of the
+``schedule``. The share of the KL divergence that depends on neighbours' distances is summed here,
+too.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tsne_backends.native.affinities import Affinities, SparseRows, lay_out
 from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion, is_quicker
+from tsne_backends.native.grid import far_middle
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
@@ -101,7 +102,8 @@ class Engine:
     affinities : Affinities
         Of n rows.
     positions : ndarray of shape (n, n_components), floating
-        Where the points start; one or two components.
+        Where the points start; one or two components. The map of a start that is farther from 0
+        than it is wide lies about 0, because single precision is finest there.
     team : Team
     exact : bool or None, default=None
         Whether repulsion is summed over pairs; None takes the quicker way.
@@ -120,8 +122,8 @@ class Engine:
         self._exact = exact
         self._order = np.arange(n)
         self._Y = np.zeros((n, 2), dtype=np.float32)
-        with np.errstate(over="ignore"):  # noticed below
-            self._Y[:, : self._components] = positions
+        with np.errstate(over="ignore", invalid="ignore"):  # noticed below
+            self._Y[:, : self._components] = positions - far_middle(positions)
         self._moved = np.empty_like(self._Y)
         self._repulsion = np.empty_like(self._Y)
         self._update = np.zeros_like(self._Y)
@@ -174,6 +176,7 @@ class Engine:
                 if in_stage % REPORT_EVERY == 0:
                     answer = report(self._state(done, in_stage, stage))
                     if answer != GO_ON:
+                        last -= stage.n_iter - in_stage
                         break
             used[stage.name] = "exact" if self._use_pairs else "fft"
             if answer == STOP:

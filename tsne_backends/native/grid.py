@@ -109,6 +109,26 @@ def make_grid(low: NDArray[np.float64], high: NDArray[np.float64], wanted: float
     return Grid((origin[0], origin[1]), h, shape, kernel_transform(shape, h), wanted)
 
 
+def far_middle(positions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the middle of points that lie farther from 0 than they lie apart, else zeros.
+
+    Single precision could not tell such points apart, or on which node of a grid they lie.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n, n_components), floating
+
+    Returns
+    -------
+    ndarray of shape (n_components,), float64
+    """
+    low = positions.min(axis=0).astype(np.float64)
+    high = positions.max(axis=0).astype(np.float64)
+    middle = (low + high) / 2
+    is_far = np.abs(middle).max() > (high - low).max()
+    return middle if is_far else np.zeros_like(middle)
+
+
 def _side(span: float, h: float) -> int:
     """Return nodes along an axis: room for the map, and a length that transforms quickly."""
     if span == 0:

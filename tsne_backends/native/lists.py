@@ -102,10 +102,16 @@ def group(points: NDArray[np.float32], centroids: NDArray[np.float32], team: Tea
 def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the two principal coordinates of the centroids."""
     centred = centroids - centroids.mean(axis=0)
-    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    axes = vectors[:, ::-1][:, :2].astype(np.float32)
-    flat = np.zeros((len(centroids), 2), dtype=np.float32)
-    flat[:, : axes.shape[1]] = centred @ axes
+    n_lists, d = centred.shape
+    if n_lists < d:  # d × d values of wide data would not fit, and take d³ operations
+        values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
+        coordinates = vectors * np.sqrt(np.maximum(values, 0))
+    else:
+        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        coordinates = centred @ vectors[:, -2:].astype(np.float32)
+    leading = coordinates[:, ::-1][:, :2]
+    flat = np.zeros((n_lists, 2), dtype=np.float32)
+    flat[:, : leading.shape[1]] = leading
     return flat
 
 

@@ -1,4 +1,8 @@
-"""Orders in which what is near in the plane is near in memory."""
+"""Orders in which what is near in the plane is near in memory.
+
+Nothing is moved here: ``engine`` sorts the points of a map by such an order, and ``lists`` its
+centroids.
+"""
 
 from __future__ import annotations
 

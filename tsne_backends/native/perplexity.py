@@ -1,4 +1,8 @@
-"""From distances to the conditional affinities of each row, at a given perplexity."""
+"""From distances to the conditional affinities of each row, at a given perplexity.
+
+Each row is taken by itself, so that new rows on a finished map can use the same. What makes
+affinities symmetric and sparse is in ``affinities``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ TILE_ROWS = 512
 #: which is no more visible on a map.
 PERPLEXITY_TOLERANCE = 1e-4
 MAX_STEPS = 100
+#: Bandwidths that are looked for, as logarithms in units of a row's mean squared distance, which
+#: one neighbour 10¹⁵ times as far as the others makes large; and what single precision holds.
+MAX_LOG_BETA, MAX_RATE = 80.0, 3e38
 
 
 def conditional_affinities(
@@ -59,11 +66,11 @@ def _calibrate(first: int, stop: int, squared: Any, target: Any, out: Any) -> No
             mean += out[i, c]
         mean /= float(len(out[i]))
         scale = F(1 / mean) if mean > 1e-37 else F0
-        low, high, log_beta = -40.0, 40.0, 0.0
+        low, high, log_beta = -MAX_LOG_BETA, MAX_LOG_BETA, 0.0
         beta, total = 1.0, 1.0
         for _ in range(MAX_STEPS):
             beta = math.exp(log_beta)
-            rate = -F(beta) * scale
+            rate = -F(min(beta * float(scale), MAX_RATE))
             s0, s1, s2 = 0.0, 0.0, 0.0
             for c in range(k):
                 d = out[i, c] * scale
@@ -87,7 +94,7 @@ def _calibrate(first: int, stop: int, squared: Any, target: Any, out: Any) -> No
             )
             if not low < log_beta < high:
                 log_beta = 0.5 * (low + high)
-        rate = -F(beta) * scale
+        rate = -F(min(beta * float(scale), MAX_RATE))
         share = F(1 / total)
         for c in range(k):
             out[i, c] = math.exp(rate * out[i, c]) * share

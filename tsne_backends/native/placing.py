@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.attraction import GAIN_DOWN, GAIN_UP, MIN_GAIN
+from tsne_backends.native.grid import far_middle
 from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
 from tsne_backends.native.repulsion import GridRepulsion
 from tsne_backends.native.schedule import FINE
@@ -68,8 +69,9 @@ def settle(
     ndarray of shape (n_new, n_components), float32
     """
     n_components = embedding.shape[1]
+    middle = far_middle(embedding)
     Y = np.zeros((len(embedding), 2), dtype=np.float32)
-    Y[:, :n_components] = embedding
+    Y[:, :n_components] = embedding - middle
     low, high = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
     room = np.maximum(ROOM * (high - low), LEAST_ROOM)
     low, high = low - room, high + room
@@ -78,7 +80,7 @@ def settle(
     grid = repulsion.grid
     assert grid is not None  # by `forces`
     settled = np.zeros((len(start), 2), dtype=np.float32)
-    settled[:, :n_components] = start
+    settled[:, :n_components] = start - middle
     team.run(
         _settle,
         -(-len(start) // TILE_POINTS),
@@ -99,7 +101,7 @@ def settle(
         F(max_gradient),
         n_components == 1,
     )
-    return np.ascontiguousarray(settled[:, :n_components])
+    return np.ascontiguousarray(settled[:, :n_components] + middle, dtype=np.float32)
 
 
 @kernel

@@ -92,7 +92,7 @@ def scan(
         names = np.empty(held.shape, dtype=np.uint32)
         fill = np.empty(longest, dtype=np.uint32)
         limit = np.empty(longest, dtype=np.float32)
-        products = np.empty(longest * max(STRETCH_ROWS, int(sizes.max())), dtype=np.float32)
+        products = np.empty(longest * STRETCH_ROWS, dtype=np.float32)
         for one, start, end in blocks[first:stop]:
             m = end - start
             fill[:m], limit[:m] = 0, FAR
@@ -130,14 +130,15 @@ def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]
 
 
 def _stretches(some: NDArray[np.int64], starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the rows of some lists, as stretches of memory of a few lists each."""
+    """Return the rows of some lists as stretches of memory: a few lists each, or a part of one."""
     stretches: list[tuple[int, int]] = []
     for one in np.sort(some):
         start, end = int(starts[one]), int(starts[one + 1])
         if stretches and stretches[-1][1] == start and end - stretches[-1][0] <= STRETCH_ROWS:
             stretches[-1] = stretches[-1][0], end
-        elif end > start:
-            stretches.append((start, end))
+            continue
+        for at in range(start, end, STRETCH_ROWS):
+            stretches.append((at, min(at + STRETCH_ROWS, end)))
     return stretches
 
 

@@ -92,8 +92,10 @@ def find_neighbors(
     points = in_single_precision(X, place_of(X))
     if points is None:
         return None
-    found = _Search(points, points, k, team).run(exact)
-    if found is None or not is_precise_enough(found[1], points[found[2]]):
+    search = _Search(points, points, k, team)
+    del points  # or they would be held in both orders
+    found = search.run(exact)
+    if found is None or not is_precise_enough(found[1], search.rows):
         return None
     indices, squared, places, _, words = found
     return Neighbors(indices, squared, places, words)
@@ -129,8 +131,10 @@ def find_nearest(
     rows = in_single_precision(X_new.astype(X.dtype, copy=False), place)
     if points is None or rows is None:
         return None
-    found = _Search(points, rows, k, team).run()
-    if found is None or not is_precise_enough(found[1], rows[found[3]]):
+    search = _Search(points, rows, k, team)
+    del points, rows  # or they would be held in both orders
+    found = search.run()
+    if found is None or not is_precise_enough(found[1], search.rows):
         return None
     indices, squared, places, of_rows, _ = found
     in_order = np.empty_like(squared)
@@ -148,6 +152,11 @@ class _Search:
     """Finds how little must be looked at, and looks at it.
 
     Every attempt leaves points and rows in the order of its lists, in place of an earlier order.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_rows, d), float32
+        What is searched for, in the order in which it was found.
     """
 
     def __init__(
@@ -157,7 +166,7 @@ class _Search:
         k: int,
         team: Team,
     ) -> None:
-        self._points, self._rows, self._among = points, rows, rows is points
+        self._points, self.rows, self._among = points, rows, rows is points
         self._places = np.arange(len(points), dtype=np.uint32)
         self._of_rows = np.arange(len(rows), dtype=np.uint32)
         self._k = k
@@ -168,7 +177,7 @@ class _Search:
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long."""
         n, d = self._points.shape
-        work = float(n) * len(self._rows) * (d + PAIR_WORK)
+        work = float(n) * len(self.rows) * (d + PAIR_WORK)
         if n >= SMALLEST_LISTED and not (work <= EXACT_WORK if exact is None else exact):
             for width, share in (*WIDTHS, (d, 0.0)):
                 if width == d or d >= LEAST_NARROWED * width:
@@ -190,7 +199,7 @@ class _Search:
         sample = np.sort(self._rng.permutation(members)[:RECALL_SAMPLE])
         # A row among the points is its own nearest.
         at = self._k if self._among else self._k - 1
-        kth = _kth_distances(self._rows[sample], self._points, at, self._team)
+        kth = _kth_distances(self.rows[sample], self._points, at, self._team)
         before = 0.0
         for seen in _attempts(len(self._points), self._k):
             _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
@@ -213,9 +222,9 @@ class _Search:
         lists = make_lists(narrow, self._team, self._rng)
         theirs, narrow_rows = lists, narrow
         if not self._among:
-            narrow_rows = along(self._rows, axes, self._team)
+            narrow_rows = along(self.rows, axes, self._team)
             theirs = group(narrow_rows, lists.centroids, self._team)
-            self._rows = self._rows[theirs.places]
+            self.rows = self.rows[theirs.places]
             self._of_rows = self._of_rows[theirs.places]
         self._points = self._points[lists.places]
         self._places = self._places[lists.places]
@@ -223,10 +232,10 @@ class _Search:
             self._points, self._points if axes is None else narrow[lists.places], lists
         )
         if self._among:
-            self._rows, self._of_rows = self._points, self._places
+            self.rows, self._of_rows = self._points, self._places
             return points, points
         return points, Grouped(
-            self._rows, self._rows if axes is None else narrow_rows[theirs.places], theirs
+            self.rows, self.rows if axes is None else narrow_rows[theirs.places], theirs
         )
 
     def _scan(self, points: Grouped, rows: Grouped, seen: int, spare: int, words: str) -> _Found:

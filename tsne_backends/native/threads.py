@@ -21,11 +21,17 @@ PORTIONS_PER_THREAD = 4
 #: it takes about 50 µs.
 SHORTEST_SHARED_SECONDS = 1e-4
 
+#: Teams that hold the libraries' threads now, and what will give them back: fits may overlap, and
+#: the first to end must not free them while another works, nor the last restore what it found.
+_teams = 0
+_limits: Any = None
+_lock = threading.Lock()
+
 
 class Team:
     """Threads for one computation, to be used in a ``with`` statement.
 
-    Waiting threads sleep. While the team exists, BLAS and OpenMP libraries are held to one thread
+    Waiting threads sleep. While any team exists, BLAS and OpenMP libraries are held to one thread
     each, because the team itself keeps every core busy; afterwards they are as they were.
 
     Parameters
@@ -47,10 +53,9 @@ class Team:
         self.n_threads = n_threads
         self.interrupted = False
         self._pool: ThreadPoolExecutor | None = None
-        self._limits: Any = None
 
     def __enter__(self) -> Team:
-        self._limits = threadpool_limits(limits=1)
+        _hold_libraries()
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads - 1, "serverless-tsne")
         return self
@@ -61,10 +66,13 @@ class Team:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
-        self._limits.restore_original_limits()
+        self.interrupted = True  # nobody waits for what is still done
+        try:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+                self._pool = None
+        finally:
+            _release_libraries()
 
     def run(
         self,
@@ -91,6 +99,7 @@ class Team:
         Exception
             Whatever ``work`` raised, once no thread works any more.
         """
+        self.interrupted = False
         helpers = min(self.n_threads, n_tiles) - 1
         if helpers <= 0 or self._pool is None or seconds < SHORTEST_SHARED_SECONDS:
             if n_tiles > 0:
@@ -99,8 +108,6 @@ class Team:
         portion = max(1, n_tiles // (PORTIONS_PER_THREAD * self.n_threads))
         turns = count(0, portion)  # next() of it is atomic in CPython
         lock = threading.Lock()
-
-        self.interrupted = False
 
         def take_turns() -> None:
             while not self.interrupted:
@@ -114,8 +121,10 @@ class Team:
                     self.interrupted = True
                     raise
 
-        waiting: list[Future[None]] = [self._pool.submit(take_turns) for _ in range(helpers)]
+        waiting: list[Future[None]] = []
         try:
+            for _ in range(helpers):
+                waiting.append(self._pool.submit(take_turns))
             take_turns()
             wait(waiting)
         except BaseException:
@@ -125,3 +134,20 @@ class Team:
             raise
         for future in waiting:
             future.result()
+
+
+def _hold_libraries() -> None:
+    """Hold BLAS and OpenMP libraries to one thread each, until the last team has gone."""
+    global _teams, _limits
+    with _lock:
+        if _teams == 0:
+            _limits = threadpool_limits(limits=1)
+        _teams += 1
+
+
+def _release_libraries() -> None:
+    global _teams
+    with _lock:
+        _teams -= 1
+        if _teams == 0:
+            _limits.restore_original_limits()

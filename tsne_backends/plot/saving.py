@@ -1,4 +1,8 @@
-"""Writing figures to files: which formats there are; a file appears whole or not at all."""
+"""Writing figures to files: which formats there are, and how many dots a picture may have.
+
+Figures are drawn in ``static`` and ``sweeps``, and pages are written by ``html``. That a file
+appears whole or not at all is seen to in `tsne_backends.files`.
+"""
 
 from __future__ import annotations
 

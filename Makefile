@@ -37,7 +37,7 @@ test-scanpy:
 	test -x $(VENV)-scanpy/bin/python || $(PYTHON) -m venv $(VENV)-scanpy
 	$(VENV)-scanpy/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-scanpy/bin/python -m pip install --quiet -e ".[test-scanpy]"
-	$(VENV)-scanpy/bin/python -m pytest tests/test_anndata.py
+	$(VENV)-scanpy/bin/python -m pytest tests/test_anndata.py "tests/test_docs.py::test_examples_run[scanpy.md]"
 
 $(VENV)/.docs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

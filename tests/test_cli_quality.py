@@ -70,9 +70,9 @@ def test_h5ad_with_rows_that_have_no_place(digits):
     anndata = pytest.importorskip("anndata")
     obs = pd.DataFrame({"kind": ["a", "b"] * 100}, index=[f"c{i}" for i in range(200)])
     anndata.AnnData(digits[:200], obs=obs).write_h5ad("cells.h5ad")
-    command = ["embed", "cells.h5ad", "-o", "map.h5ad", "--sample", 90, *QUICK]
+    command = ["embed", "cells.h5ad", "--rep", "X", "-o", "map.h5ad", "--sample", 90, *QUICK]
     assert run(*command).exit_code == 0
-    found = report_of("cells.h5ad", "map.h5ad", "--labels", "kind", "--no-kl")
+    found = report_of("cells.h5ad", "map.h5ad", "--rep", "X", "--labels", "kind", "--no-kl")
     assert found["n_samples"] == 90
     assert found["silhouette"]["value"] is not None
     assert found["kl_divergence"] is None

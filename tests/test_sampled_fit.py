@@ -101,7 +101,7 @@ def test_h5ad_holds_nan_where_a_row_has_no_place(digits):
     kinds = pd.Categorical(["common"] * 190 + ["rare"] * 10)
     obs = pd.DataFrame({"cell_type": kinds}, index=[f"c{i}" for i in range(200)])
     anndata.AnnData(digits[:200], obs=obs).write_h5ad("cells.h5ad")
-    sampling = ["--sample", 60, "--stratify", "cell_type"]
+    sampling = ["--rep", "X", "--sample", 60, "--stratify", "cell_type"]
     output = embed("cells.h5ad", "-o", "map.h5ad", *sampling)
     assert "of every class of cell_type at least 10" in output
     placed = np.isfinite(anndata.read_h5ad("map.h5ad").obsm["X_tsne"]).all(axis=1)

@@ -73,7 +73,7 @@ EARLY_MAP_UNITS = 20.0
 #: Width of the map after t iterations of the main phase: this × t^0.46 × n^0.15 units (measured 100
 #: units at n = 1,000, 165 at 5,000, 191 to 209 at 20,000 after 750).
 MAP_UNITS, MAP_ITERATION_POWER, MAP_ROW_POWER = 2.06, 0.46, 0.15
-#: Cells of the map under a learning rate below n / exaggeration fall as this power of the ratio
+#: Cells of the map under a learning rate below n / exaggeration / 4 fall as this power of the ratio
 #: (20,000 rows at a hundredth of it: 84 units wide instead of 191).
 MAP_RATE_POWER = 0.41
 #: scikit-learn's Barnes–Hut, per row and level: its loop over rows, and the tree, on one thread.

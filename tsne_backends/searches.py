@@ -102,8 +102,11 @@ def sklearn_search(k: int, metric: Any, metric_params: Mapping[str, Any], n_jobs
     """Return scikit-learn's search in any metric, to be fitted to rows."""
     from sklearn.neighbors import NearestNeighbors
 
+    others = dict(metric_params)
+    # scikit-learn warns of an order among the parameters of the metric; it has a place of its own.
+    order = {"p": others.pop("p")} if metric == "minkowski" and "p" in others else {}
     return NearestNeighbors(
-        n_neighbors=k, metric=metric, metric_params=dict(metric_params) or None, n_jobs=n_jobs
+        n_neighbors=k, metric=metric, metric_params=others or None, n_jobs=n_jobs, **order
     )
 
 

@@ -28,6 +28,7 @@ from tsne_backends.initialization import INITIAL_STD
 from tsne_backends.machine import thread_count
 from tsne_backends.outline import Outline, check_is_matrix
 from tsne_backends.problem import Problem
+from tsne_backends.searches import sklearn_search
 
 logger = logging.getLogger(__name__)
 
@@ -275,17 +276,13 @@ def _is_precomputed(estimator: Any) -> bool:
 def _try_metric(estimator: Any, two_rows: Any) -> None:
     """Compute one distance, so that a metric that cannot work fails now and with a sentence."""
     from sklearn.metrics import pairwise_distances
-    from sklearn.neighbors import NearestNeighbors
 
     parameters = estimator.metric_params or {}
     try:
         if estimator.method == "exact":
             pairwise_distances(two_rows, metric=estimator.metric, **parameters)
         else:
-            search = NearestNeighbors(
-                n_neighbors=1, metric=estimator.metric, metric_params=estimator.metric_params
-            )
-            search.fit(two_rows).kneighbors()
+            sklearn_search(1, estimator.metric, parameters, 1).fit(two_rows).kneighbors()
     except (ValueError, TypeError, np.linalg.LinAlgError) as error:
         raise ValueError(
             f"metric={estimator.metric!r} with metric_params={estimator.metric_params!r} cannot "

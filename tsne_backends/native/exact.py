@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.grid import MIN_NODES, SUPPORT
-from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, U, kernel
 from tsne_backends.native.repulsion import LEAST_PAIR, VALUE_SECONDS
 from tsne_backends.native.threads import Team
 
@@ -85,13 +85,15 @@ def _repel(first: int, stop: int, x: Any, y: Any, out: Any, sums: Any) -> None:
         total: Any = 0.0
         for i in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), n)):
             dx, dy, z = F0, F0, F0
-            for j in range(n):
-                u, v = x[i] - x[j], y[i] - y[j]
-                k = F1 / (F1 + u * u + v * v)
-                z += k
-                k *= k
-                dx += k * u
-                dy += k * v
+            # Without itself, beside whose kernel of 1 those of far points would be lost.
+            for begin, end in ((U0, i), (i + U1, n)):
+                for j in range(begin, end):
+                    u, v = x[i] - x[j], y[i] - y[j]
+                    k = F1 / (F1 + u * u + v * v)
+                    z += k
+                    k *= k
+                    dx += k * u
+                    dy += k * v
             out[i, U0], out[i, U1] = dx, dy
-            total += z - F(1)
+            total += z
         sums[t] = total

@@ -1,7 +1,8 @@
-"""Makes the pictures of docs/plots.md: ``python docs/make_gallery.py`` writes docs/images/plot-*.
+"""Makes the pictures of docs/plots.md, and the demo's: ``python docs/make_gallery.py``.
 
-Needs no network: scikit-learn's handwritten digits, and points drawn at random where a picture
-shows what the digits cannot. Every map of digits is the same one, computed here.
+They go to docs/images, as plot-* and demo.png. Needs no network: scikit-learn's handwritten digits,
+and points drawn at random where a picture shows what the digits cannot. Every map of digits is the
+same one, computed here.
 """
 
 from pathlib import Path
@@ -26,6 +27,8 @@ def main() -> None:
     digits = load_digits()
     Y = ServerlessTSNE(random_state=0).fit_transform(digits.data)
     digit = digits.target
+    demo = scatter(Y, digit, "t-SNE of 1,797 handwritten digits", label_name="digit")
+    save_figure(demo, IMAGES / "demo.png", dpi=DPI)
     write("digits", scatter(Y, digit, "1,797 handwritten digits", label_name="digit"))
     write("facets", facets(Y, thirds_of_ink(digits.data), digit, "By ink", label_name="digit"))
     write("legend", scatter(Y, digit, "With a legend", label_name="digit", placement="legend"))

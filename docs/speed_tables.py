@@ -34,6 +34,7 @@ SHOWN = (
     ("patches48", 50_000),
     ("patches768", 50_000),
     ("mixture10", 200_000),
+    ("noise20", 200_000),
     ("mixture10", 1_000_000),
 )
 #: Our engine with openTSNE's number of iterations, with the default, and with the fast schedule.

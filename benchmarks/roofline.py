@@ -62,18 +62,18 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         rows = lay_out(affinities, order, team)
         grid, out = GridRepulsion(n, team), np.empty_like(Y)
         corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
-        push = _seconds(lambda: grid.forces(Y, *corners, PLAIN_SPACING, out))
         tile = tile_size(n)
         n_tiles = -(-n // tile)
         sparse = (rows.starts, rows.columns, rows.values)
         numbers = (F(4), F(4 / n), F(rate), F(0.8), False)  # what they are takes no time
         state = [np.zeros_like(Y), np.ones_like(Y), np.empty_like(Y), np.empty((n_tiles, REPORTS))]
-        pull = _seconds(
-            lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
-        )
-        convolve = _seconds(grid._convolve)
         still = Stage("still", 1, 1.0, 1e-6, 0.5)  # at this rate, points stay where they are
-        whole = _seconds(lambda: engine._iterate(still, PLAIN_SPACING))
+        push, pull, convolve, whole = _seconds(
+            lambda: grid.forces(Y, *corners, PLAIN_SPACING, out),
+            lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
+            grid._convolve,
+            lambda: engine._iterate(still, PLAIN_SPACING),
+        )
     assert grid.grid is not None
     nnz, (a, b) = len(rows.values), grid.grid.shape
     # One real transform of padded rows and one complex one of padded columns, each way.
@@ -93,22 +93,25 @@ def roofs() -> list[dict[str, Any]]:
     square = np.ones((1500, 1500), dtype=np.float32)
     product = np.empty_like(square)
     with Team(1):
-        copying = _seconds(lambda: np.copyto(target, source))
-        multiplying = _seconds(lambda: np.matmul(square, square, out=product))
+        copying, multiplying = _seconds(
+            lambda: np.copyto(target, source), lambda: np.matmul(square, square, out=product)
+        )
     return [
         _line("roof: copying", copying, 2 * source.nbytes, None, "128 MB"),
         _line("roof: a matrix product", multiplying, None, 2 * 1500**3, "1,500 × 1,500"),
     ]
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    work()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def _seconds(*works: Callable[[], Any]) -> list[float]:
+    """Return the median seconds of each; a slow spell hits all, because they take turns."""
+    times: list[list[float]] = [[] for _ in works]
+    for repeat in range(REPEATS + 1):
+        for taken, work in zip(times, works, strict=True):
+            start = time.perf_counter()
+            work()
+            if repeat:  # the first is for the caches
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
 
 
 def _line(

@@ -87,7 +87,7 @@ BENCHMARKS = (
     Benchmark(
         "overhead",
         "What the estimator costs",
-        "the estimator over its bare engine; `import tsne_backends` over `import sklearn.base`",
+        "the estimator over its bare engine; importing it over `import sklearn.base`",
     ),
     Benchmark(
         "selection",

@@ -134,4 +134,5 @@ def test_one_quick_benchmark_from_the_command_line(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "from tsne_backends import ServerlessTSNE" in (tmp_path / "report-quick.md").read_text(encoding="utf-8")
+    text = (tmp_path / "report-quick.md").read_text(encoding="utf-8")
+    assert "| from tsne_backends import ServerlessTSNE |" in text

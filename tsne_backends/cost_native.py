@@ -35,8 +35,8 @@ EXACT_PAIR_SECONDS = 1.35e-10
 ITERATION_CALL_SECONDS = 2e-4
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
-#: (three quarters in both directions: 6.5, or 8.5 where few rows are each other's neighbours). Bytes
-#: per row beside: positions and the optimiser.
+#: (three quarters in both directions: 6.5, or 8.5 where few rows are each other's neighbours).
+#: Bytes per row beside: positions and the optimiser.
 NEIGHBOUR_BYTES, ROW_BYTES = 16.5, 120
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.
 FIXED_BYTES = 32e6

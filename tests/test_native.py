@@ -4,8 +4,6 @@ import concurrent.futures
 import os
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -305,56 +303,6 @@ def test_sorting_points_changes_nothing_but_their_place(monkeypatch):
 
 
 # Threads and compilation.
-
-
-def test_thread_settings_are_left_as_they_were():
-    before = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
-    with Team(2):
-        assert all(pool["num_threads"] == 1 for pool in threadpool_info())
-    assert [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()] == before
-
-
-def test_every_tile_is_done_once_and_errors_surface():
-    with Team(3) as team:
-        done = np.zeros(1000, dtype=int)
-
-        def count(first, stop):
-            done[first:stop] += 1
-
-        team.run(count, 1000)
-        team.run(count, 0)
-        assert (done == 1).all()
-
-        def fail(first, stop):
-            if stop > 500:
-                raise KeyError("tile")
-
-        with pytest.raises(KeyError, match="tile"):
-            team.run(fail, 1000)
-        team.run(count, 1000)  # and the team is still whole
-    with pytest.raises(ValueError, match="at least one thread"):
-        Team(0)
-
-
-def test_an_interrupt_ends_the_work_of_every_thread():
-    done, begun = [], threading.Event()
-
-    def work(first, stop):
-        if threading.current_thread() is threading.main_thread():
-            assert begun.wait(10)
-            raise KeyboardInterrupt
-        begun.set()
-        while not team.interrupted:
-            time.sleep(0.001)
-        done.append(first)
-
-    with Team(2) as team:
-        with pytest.raises(KeyboardInterrupt):
-            team.run(work, 1000)
-        assert len(done) == 1  # and the other thread has taken no more
-        again = np.zeros(1000, dtype=int)
-        team.run(lambda first, stop: again.__setitem__(slice(first, stop), 1), 1000)
-        assert again.all()
 
 
 def test_two_fits_at_once():

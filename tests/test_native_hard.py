@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from tsne_backends import ServerlessTSNE
 from tsne_backends.native import affinities, search
@@ -255,39 +254,3 @@ def test_a_search_along_axes_repeats_at_any_number_of_threads():
     assert "80 principal axes" in one.details_["neighbours"]
     np.testing.assert_array_equal(one.embedding_, two.embedding_)
     assert one.kl_divergence_ == two.kl_divergence_
-
-
-def pools(kind=None):
-    return {
-        pool["filepath"]: pool["num_threads"]
-        for pool in threadpool_info()
-        if kind in (None, pool["user_api"])
-    }
-
-
-@pytest.mark.parametrize("first_out", [0, 1])
-def test_the_last_of_overlapping_teams_gives_threads_back(first_out):
-    with threadpool_limits(2):
-        before = pools()
-        teams = [Team(1), Team(1)]
-        for team in teams:
-            team.__enter__()
-        teams[first_out].__exit__(None, None, None)
-        assert set(pools("blas").values()) == {1}
-        teams[1 - first_out].__exit__(None, None, None)
-        assert pools() == before
-        assert set(before.values()) == {2}
-
-
-def fail_within_a_team():
-    with Team(2):
-        assert set(pools("blas").values()) == {1}
-        raise KeyError("within")
-
-
-def test_an_error_within_a_team_gives_threads_back():
-    with threadpool_limits(2):
-        before = pools()
-        with pytest.raises(KeyError, match="within"):
-            fail_within_a_team()
-        assert pools() == before

@@ -90,19 +90,13 @@ main.add_command(cache)
 )
 def demo(output_dir: Path, force: bool, verbose: bool, loopback: bool) -> None:
     """Embed scikit-learn's 1,797 handwritten digits; write demo.npy and demo.png."""
-    from tsne_backends.files import check_output, check_replaceable, write_embedding
+    from tsne_backends.files import check_replaceable, write_embedding
 
     log_to_terminal(verbose)
     coordinates, picture = output_dir / "demo.npy", output_dir / "demo.png"
     output_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        check_output(coordinates, force=force)
-        check_replaceable(picture, force=force)
-    except FileExistsError as error:
-        raise FileExistsError(
-            f"{error.args[0].partition(';')[0]}; pass --force to replace it, or choose another "
-            "folder with --output-dir."
-        ) from error
+    for path in (coordinates, picture):
+        check_replaceable(path, force=force, otherwise="choose another folder with --output-dir")
 
     from sklearn.datasets import load_digits
 

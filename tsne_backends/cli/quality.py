@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
 @click.argument("embedding", metavar="MAP", type=click.Path(path_type=Path))
-@click.option("--rep", help=f"Of DATA: {REP_HELP[0].lower()}{REP_HELP[1:]}")
+@click.option("--rep", help=f"{REP_HELP} Of DATA.")
 @click.option("--key", help="Name of the array in an .npz file DATA.")
 @click.option("--map-rep", help='Key in obsm of an .h5ad file MAP, "X_tsne" if not given.')
 @click.option(

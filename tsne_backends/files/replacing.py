@@ -16,8 +16,13 @@ from pathlib import Path
 from tsne_backends.errors import did_you_mean
 
 
-def check_replaceable(path: Path, *, force: bool = False) -> None:
-    """Refuse a path that is taken, or whose folder is missing or closed; see `check_output`."""
+def check_replaceable(
+    path: Path, *, force: bool = False, otherwise: str = "choose another output"
+) -> None:
+    """Refuse a path that is taken, or whose folder is missing or closed; see `check_output`.
+
+    ``otherwise`` is what a user can do who does not want to replace the file.
+    """
     folder = path.parent
     if not folder.is_dir():
         siblings = [other.name for other in folder.parent.glob("*") if other.is_dir()]
@@ -29,7 +34,7 @@ def check_replaceable(path: Path, *, force: bool = False) -> None:
         raise IsADirectoryError(f'The output "{path}" is a folder; name a file in it.')
     if path.exists() and not force:
         raise FileExistsError(
-            f'"{path}" exists already; pass --force to replace it, or choose another output.'
+            f'"{path}" exists already; pass --force to replace it, or {otherwise}.'
         )
     if not os.access(folder, os.W_OK):
         raise PermissionError(

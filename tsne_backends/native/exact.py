@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.grid import MIN_NODES, SUPPORT
+from tsne_backends.native.convolution import VALUE_SECONDS
+from tsne_backends.native.grid import MIN_NODES
 from tsne_backends.native.jit import F0, F1, U0, U1, U, kernel
-from tsne_backends.native.repulsion import LEAST_PAIR, VALUE_SECONDS
+from tsne_backends.native.repulsion import LEAST_PAIR
+from tsne_backends.native.splitting import SUPPORT
 from tsne_backends.native.threads import Team
 
 #: Rows in one tile.

@@ -77,8 +77,6 @@ def settle(
     low, high = low - room, high + room
     repulsion = GridRepulsion(len(Y), team)
     repulsion.forces(Y, low, high, FINE, np.empty_like(Y))
-    grid = repulsion.grid
-    assert grid is not None  # by `forces`
     settled = np.zeros((len(start), 2), dtype=np.float32)
     settled[:, :n_components] = start - middle
     team.run(
@@ -88,10 +86,8 @@ def settle(
         Y,
         indices,
         affinities,
-        repulsion.field,
-        F(grid.origin[0]),
-        F(grid.origin[1]),
-        F(1 / grid.h),
+        repulsion.convolution.field,
+        *repulsion.place,
         low.astype(np.float32),
         high.astype(np.float32),
         n_iter,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_backends.native.grid import SUPPORT
 from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, kernel
+from tsne_backends.native.splitting import SUPPORT
 
 #: Grid rows in one stripe. Stripes of even number are spread at once, then those of odd number:
 #: a stripe reaches three rows into the next, so no two threads ever write to one node.
@@ -183,7 +183,7 @@ def read(
             row -= U1
             column -= U1
             phi, dx, dy = interpolate(field, row, column, f, g)
-            # Less what the point's own charge does to it; see `grid.own_terms`.
+            # Less what the point's own charge does to it; see `splitting.own_terms`.
             p, q = f * (F1 - f), g * (F1 - g)
             out[i, U0] = dx * half_inverse - (own[U0] + own[U1] * q) * p * (F1 - f - f)
             out[i, U1] = dy * half_inverse - (own[U0] + own[U1] * p) * q * (F1 - g - g)

@@ -8,18 +8,16 @@ transformed. What a tile of rows computes never depends on who computes the othe
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.grid import Grid, coarser_shape
-from tsne_backends.native.jit import U0, U1, U2, U3, F, U, kernel
+from tsne_backends.native.levels import LANES, TILE_ROWS, gather, restrict
 from tsne_backends.native.splitting import CUT, RADIUS, kernel_transform, stencil
 from tsne_backends.native.threads import Team
 
-#: Rows of nodes in one tile.
-TILE_ROWS = 8
 #: Complex values in one chunk of a transform, and what the number of chunks is a multiple of, so
 #: that two or four threads get equal shares. The grid alone decides, because libraries round by how
 #: many lines they get.
@@ -27,7 +25,7 @@ CHUNK_VALUES, CHUNKS = 32_768, 4
 #: What a node costs on the way to a coarser grid and with what is summed near it, and a transform
 #: per value and halving, in seconds of one core (Zen 4); they only decide what is shared out among
 #: threads.
-RESTRICT_SECONDS, GATHER_SECONDS = 4e-10, 4.5e-9
+RESTRICT_SECONDS, GATHER_SECONDS = 3e-10, 2.2e-9
 VALUE_SECONDS = 4.4e-10
 
 
@@ -36,7 +34,7 @@ class Convolution(Protocol):
 
     Attributes
     ----------
-    charge, field : ndarray of shape (rows + 2 × margin, columns + 2 × margin), float32
+    charge, field : ndarray of shape (at least rows + 2 × margin, and columns + 2 × margin), float32
         To be filled, and the result. Only nodes within the margin count; the charge of the others
         must be zero.
     margin : int
@@ -99,109 +97,26 @@ class Summed:
         team: Team,
     ) -> None:
         self._shape, self._coarser, self._team = shape, coarser, team
-        self._stencil = stencil.copy()
-        self._stencil[0] /= 2  # the row itself is added to itself
-        padded = (shape[0] + 2 * RADIUS, shape[1] + 2 * RADIUS)
-        self.charge = np.zeros(padded, dtype=np.float32)
-        self.field = np.zeros(padded, dtype=np.float32)
+        self._stencil = stencil
+        width = -(-(shape[1] + 2 * RADIUS) // LANES) * LANES
+        self.charge = np.zeros((shape[0] + 2 * RADIUS, width), dtype=np.float32)
+        self.field = np.zeros_like(self.charge)
         tiles = -(-max(shape[0], coarser_shape(shape)[0]) // TILE_ROWS)
-        self._scratch = np.empty((tiles, padded[1]), dtype=np.float32)
+        self._scratch = np.empty((tiles * (RADIUS + 1), width), dtype=np.float32)
 
     def run(self) -> None:
         """Write the potential of `charge` to `field`."""
-        team, coarser, nodes = self._team, self._coarser, self._shape[0] * self._shape[1]
-        rows = coarser_shape(self._shape)[0]
-        charges = (self.charge, self._scratch, coarser.charge, coarser.margin)
-        team.run(restrict, -(-rows // TILE_ROWS), *charges, seconds=nodes * RESTRICT_SECONDS)
+        run, coarser = self._team.run, self._coarser
+        rows, columns = self._shape
+        nodes = rows * columns
+        tiles = -(-coarser_shape(self._shape)[0] // TILE_ROWS)
+        fine = (self.charge, columns, self._scratch)
+        charges = (coarser.charge, coarser.margin)
+        run(restrict, tiles, *fine, *charges, seconds=nodes * RESTRICT_SECONDS)
         coarser.run()
-        fields = (coarser.field, coarser.margin, self._scratch, self.field)
-        near = (self.charge, self._stencil)
-        tiles = -(-self._shape[0] // TILE_ROWS)
-        team.run(gather, tiles, *near, *fields, seconds=nodes * GATHER_SECONDS)
-
-
-QUARTER, HALF, THREE_QUARTERS, EIGHTH = F(0.25), F(0.5), F(0.75), F(0.125)
-
-
-@kernel
-def restrict(first: int, stop: int, charge: Any, scratch: Any, coarse: Any, margin: int) -> None:
-    """Write the charges that splines twice as wide have at the nodes of the coarser grid.
-
-    A wide spline is (1, 4, 6, 4, 1) / 8 narrow ones.
-    """
-    rows = U(charge.shape[0] - 2 * RADIUS) // U2 + U2
-    columns = U(charge.shape[1] - 2 * RADIUS) // U2 + U2
-    for t in range(U(first), U(stop)):
-        for row in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), rows)):
-            i = U2 * row + U(RADIUS - 2)
-            for j in range(U(charge.shape[1])):
-                far = charge[i - U2, j] + charge[i + U2, j]
-                near = charge[i - U1, j] + charge[i + U1, j]
-                scratch[t, j] = EIGHTH * far + HALF * near + THREE_QUARTERS * charge[i, j]
-            for column in range(columns):
-                j = U2 * column + U(RADIUS - 2)
-                far = scratch[t, j - U2] + scratch[t, j + U2]
-                near = scratch[t, j - U1] + scratch[t, j + U1]
-                coarse[row + U(margin), column + U(margin)] = (
-                    EIGHTH * far + HALF * near + THREE_QUARTERS * scratch[t, j]
-                )
-
-
-@kernel
-def gather(
-    first: int,
-    stop: int,
-    charge: Any,
-    stencil: Any,
-    coarse: Any,
-    margin: int,
-    scratch: Any,
-    field: Any,
-) -> None:
-    """Write the potential: the coarser grid's, and the sum over near charges."""
-    rows = U(charge.shape[0] - 2 * RADIUS)
-    columns = U(charge.shape[1] - 2 * RADIUS)
-    for t in range(U(first), U(stop)):
-        for row in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), rows)):
-            i, a = row + U(RADIUS), row // U2 + U(margin)
-            if row % U2 == U0:  # on a row of the coarser grid
-                for b in range(columns // U2 + U2):
-                    j = b + U(margin)
-                    sides = coarse[a, j] + coarse[a + U2, j]
-                    scratch[t, b] = THREE_QUARTERS * coarse[a + U1, j] + EIGHTH * sides
-            else:  # between two
-                for b in range(columns // U2 + U2):
-                    j = b + U(margin)
-                    scratch[t, b] = HALF * (coarse[a + U1, j] + coarse[a + U2, j])
-            for b in range(columns // U2):
-                j = U2 * b + U(RADIUS)
-                sides = scratch[t, b] + scratch[t, b + U2]
-                field[i, j] = THREE_QUARTERS * scratch[t, b + U1] + EIGHTH * sides
-                field[i, j + U1] = HALF * (scratch[t, b + U1] + scratch[t, b + U2])
-            _add_near(t, i, columns, charge, stencil, scratch, field)
-
-
-@kernel
-def _add_near(
-    t: Any, i: Any, columns: Any, charge: Any, stencil: Any, scratch: Any, field: Any
-) -> None:
-    """Add the sum over near charges to a row; rows as far above as below are added up first."""
-    for a in range(U(RADIUS + 1)):
-        for j in range(U(charge.shape[1])):
-            scratch[t, j] = charge[i - a, j] + charge[i + a, j]
-        s0, s1, s2, s3 = stencil[a, U0], stencil[a, U1], stencil[a, U2], stencil[a, U3]
-        s4, s5, s6, s7 = stencil[a, U(4)], stencil[a, U(5)], stencil[a, U(6)], stencil[a, U(7)]
-        for j in range(U(RADIUS), U(RADIUS) + columns):
-            field[i, j] += (
-                s0 * scratch[t, j]
-                + s1 * (scratch[t, j - U1] + scratch[t, j + U1])
-                + s2 * (scratch[t, j - U2] + scratch[t, j + U2])
-                + s3 * (scratch[t, j - U3] + scratch[t, j + U3])
-                + s4 * (scratch[t, j - U(4)] + scratch[t, j + U(4)])
-                + s5 * (scratch[t, j - U(5)] + scratch[t, j + U(5)])
-                + s6 * (scratch[t, j - U(6)] + scratch[t, j + U(6)])
-                + s7 * (scratch[t, j - U(7)] + scratch[t, j + U(7)])
-            )
+        fields = (coarser.field, coarser.margin, self.field)
+        tiles = -(-rows // TILE_ROWS)
+        run(gather, tiles, *fine, self._stencil, *fields, seconds=nodes * GATHER_SECONDS)
 
 
 class Transformed:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 PORTIONS_PER_THREAD = 4
 #: Calls that take one core less than this are not shared out: waking another thread and waiting for
 #: it takes about 50 µs.
-SHORTEST_SHARED_SECONDS = 1e-4
+SHORTEST_SHARED_SECONDS = 2e-4
 
 #: Teams that hold the libraries' threads now, and what will give them back: fits may overlap, and
 #: the first to end must not free them while another works, nor the last restore what it found.

@@ -20,6 +20,7 @@ _WITNESSES = (
     "order._keys",
     "exact._repel",
     "attraction.move",
+    "levels.gather",
     "spreading.read",
 )
 
@@ -85,7 +86,8 @@ def warm_up() -> None:
         assert neighbors is not None
         affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
         for exact in (True, False):
-            engine = Engine(affinities, X[:, :2], team, exact)
+            # So wide that its grid has coarser ones.
+            engine = Engine(affinities, 10 * X[:, :2], team, exact)
             engine.run([Stage("main", 1, 1.0, 50.0, 0.5)], lambda _: None, lambda _: GO_ON)
 
 

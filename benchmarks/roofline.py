@@ -71,7 +71,7 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         push, pull, convolve, whole = _seconds(
             lambda: grid.forces(Y, *corners, PLAIN_SPACING, out),
             lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
-            grid._convolve,
+            grid.convolution.run,
             lambda: engine._iterate(still, PLAIN_SPACING),
         )
     assert grid.grid is not None

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.grid import Grid, coarser_shape
-from tsne_backends.native.levels import LANES, TILE_ROWS, gather, restrict
+from tsne_backends.native.levels import TILE_ROWS, gather, restrict
 from tsne_backends.native.splitting import CUT, RADIUS, kernel_transform, stencil
 from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import LANES
 
 #: Complex values in one chunk of a transform, and what the number of chunks is a multiple of, so
 #: that two or four threads get equal shares. The grid alone decides, because libraries round by how

@@ -2,25 +2,19 @@
 
 A cubic B-spline twice as wide is (1, 4, 6, 4, 1) / 8 narrow ones, which is how charges get to the
 coarser grid and potentials back. Arrays have a margin of `splitting.RADIUS` nodes on every side,
-and lines of a multiple of `LANES` values.
+and lines of a multiple of `vectors.LANES` values.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from tsne_backends.native.jit import U0, U1, U2, U3, F, U, kernel
 from tsne_backends.native.splitting import RADIUS
+from tsne_backends.native.vectors import LANES, sum_rows
 
 #: Rows of nodes in one tile.
 TILE_ROWS = 8
-#: Values in one vector; processors whose vectors are shorter take several.
-LANES = 16
 
 EIGHTH, HALF, THREE_QUARTERS = F(0.125), F(0.5), F(0.75)
 U4, U5, U6, U7 = U(4), U(5), U(6), U(7)
@@ -35,16 +29,16 @@ def restrict(
     for t in range(U(first), U(stop)):
         line = t * U(RADIUS + 1)
         for row in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), rows)):
-            i = U2 * row + U(RADIUS - 2)
+            i: Any = U2 * row + U(RADIUS - 2)
             for j in range(U(charge.shape[1])):
                 far = charge[i - U2, j] + charge[i + U2, j]
                 near = charge[i - U1, j] + charge[i + U1, j]
                 scratch[line, j] = EIGHTH * far + HALF * near + THREE_QUARTERS * charge[i, j]
             for column in range(U(columns) // U2 + U2):
-                j = U2 * column + U(RADIUS - 2)
-                far = scratch[line, j - U2] + scratch[line, j + U2]
-                near = scratch[line, j - U1] + scratch[line, j + U1]
-                value = EIGHTH * far + HALF * near + THREE_QUARTERS * scratch[line, j]
+                at: Any = U2 * column + U(RADIUS - 2)
+                far = scratch[line, at - U2] + scratch[line, at + U2]
+                near = scratch[line, at - U1] + scratch[line, at + U1]
+                value = EIGHTH * far + HALF * near + THREE_QUARTERS * scratch[line, at]
                 coarse[row + U(margin), column + U(margin)] = value
 
 
@@ -68,7 +62,7 @@ def gather(
             i = row + U(RADIUS)
             _prolong(row, U(columns), coarse, U(margin), line, scratch, field)
             for block in range(U(charge.shape[1]) // U(LANES)):
-                _sum_rows(charge, i, block * U(LANES), stencil, scratch, line)
+                sum_rows(charge, i, block * U(LANES), stencil, scratch, line)
             for j in range(U(RADIUS), U(RADIUS) + U(columns)):
                 field[i, j] += (
                     scratch[line, j]
@@ -102,70 +96,3 @@ def _prolong(
         sides = scratch[line, b] + scratch[line, b + U2]
         field[i, j] = THREE_QUARTERS * scratch[line, b + U1] + EIGHTH * sides
         field[i, j + U1] = HALF * (scratch[line, b + U1] + scratch[line, b + U2])
-
-
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_FLAGS = ("reassoc", "contract", "nsz")
-
-
-@intrinsic
-def _sum_rows(
-    _typing: Any, charge: Any, i: Any, j: Any, stencil: Any, scratch: Any, line: Any
-) -> Any:
-    """Sum rows near row i, each times its part of a column of the stencil, for `LANES` columns.
-
-    Line ``line + b`` of the scratch gets, from column j on, what the stencil's column b has at
-    these charges. A row's charges are loaded once and serve all columns of the stencil. Written in
-    vectors, because the compiler cannot know that so many rows do not overlap, and would go value by
-    value (15 × 15 nodes: 0.21 ms for 320 × 320 charges, 0.44 in the best order that it accepts).
-    """
-    signature = types.void(charge, i, j, stencil, scratch, line)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds = signature.args
-        charges, weights, sums = (
-            context.make_array(kinds[at])(context, builder, arguments[at]) for at in (0, 3, 4)
-        )
-        row, column, first_line = (arguments[at] for at in (1, 2, 5))
-        word = row.type
-
-        def constant(number: int) -> Any:
-            return ir.Constant(word, number)
-
-        def vector_at(array: Any, line: Any) -> Any:
-            width = cgutils.unpack_tuple(builder, array.shape)[1]
-            offset = builder.add(builder.mul(line, width), column)
-            return builder.bitcast(builder.gep(array.data, [offset]), _VECTOR.as_pointer())
-
-        def charges_of(apart: int) -> Any:
-            pointer = vector_at(charges, builder.add(row, constant(apart)))
-            return builder.load(pointer, align=4)
-
-        totals: list[Any] = []
-        for a in range(RADIUS + 1):
-            values = charges_of(a)
-            if a:
-                values = builder.fadd(values, charges_of(-a), flags=_FLAGS)
-            for b in range(RADIUS + 1):
-                at = constant(a * (RADIUS + 1) + b)
-                weight = _splat(builder, builder.load(builder.gep(weights.data, [at])))
-                product = builder.fmul(weight, values, flags=_FLAGS)
-                if a:
-                    totals[b] = builder.fadd(totals[b], product, flags=_FLAGS)
-                else:
-                    totals.append(product)
-        for b, total in enumerate(totals):
-            pointer = vector_at(sums, builder.add(first_line, constant(b)))
-            builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-def _splat(builder: Any, value: Any) -> Any:
-    """Return a vector all of whose values are one."""
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    index = ir.IntType(32)
-    one = builder.insert_element(undefined, value, ir.Constant(index, 0))
-    zeros = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
-    return builder.shuffle_vector(one, undefined, zeros)

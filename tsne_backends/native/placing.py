@@ -17,8 +17,9 @@ from tsne_backends.native.grid import far_middle
 from tsne_backends.native.jit import F0, F1, U0, U1, F, U, kernel
 from tsne_backends.native.repulsion import GridRepulsion
 from tsne_backends.native.schedule import FINE
-from tsne_backends.native.spreading import HALF, interpolate
+from tsne_backends.native.spreading import HALF
 from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import interpolate
 
 #: Points in one tile.
 TILE_POINTS = 256

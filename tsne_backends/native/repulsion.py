@@ -30,7 +30,7 @@ TILE_POINTS, MAX_TILES = 1024, 256
 LEAST_PAIR = 1e-6
 #: What the kernels cost per point, in seconds of one core (Zen 4); they only decide what is shared
 #: out among threads.
-ASSIGN_SECONDS, SORT_SECONDS, SPREAD_SECONDS, READ_SECONDS = 1.2e-9, 2e-9, 4.7e-9, 1.7e-8
+ASSIGN_SECONDS, SORT_SECONDS, SPREAD_SECONDS, READ_SECONDS = 1.2e-9, 1.4e-9, 4.7e-9, 1.2e-8
 
 
 def tile_size(n: int) -> int:

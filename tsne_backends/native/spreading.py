@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, kernel
+from tsne_backends.native.jit import F1, U0, U1, U2, U3, U32, F, U, kernel
 from tsne_backends.native.splitting import SUPPORT
+from tsne_backends.native.vectors import interpolate
 
 #: Grid rows in one stripe. Stripes of even number are spread at once, then those of odd number:
 #: a stripe reaches three rows into the next, so no two threads ever write to one node.
@@ -106,54 +107,6 @@ def spread(
                 charge[row + a, column + U1] += w * b1
                 charge[row + a, column + U2] += w * b2
                 charge[row + a, column + U3] += w * b3
-
-
-@kernel
-def interpolate(field: Any, row: Any, column: Any, f: Any, g: Any) -> Any:
-    """Return the field and the negative of its slope, per node, at a point in a cell.
-
-    Parameters
-    ----------
-    field : ndarray of shape (rows, columns), float32
-    row, column : uint64
-        First of the four nodes along each axis.
-    f, g : float32
-        Place of the point between the second node and the third.
-    """
-    e = F1 - g
-    b0 = e * e * e * SIXTH
-    b1 = TWO_THIRDS - g * g * (F1 - HALF * g)
-    b2 = TWO_THIRDS - e * e * (F1 - HALF * e)
-    b3 = g * g * g * SIXTH
-    # Derivatives of the weights, with their sign turned.
-    d0 = HALF * e * e
-    d1 = g * (F(2) - F(1.5) * g)
-    d2 = -e * (F(2) - F(1.5) * e)
-    d3 = -HALF * g * g
-    e = F1 - f
-    phi, dx, dy = F0, F0, F0
-    for a in range(U(SUPPORT)):
-        if a == U0:
-            w = e * e * e * SIXTH
-            d = HALF * e * e
-        elif a == U1:
-            w = TWO_THIRDS - f * f * (F1 - HALF * f)
-            d = f * (F(2) - F(1.5) * f)
-        elif a == U2:
-            w = TWO_THIRDS - e * e * (F1 - HALF * e)
-            d = -e * (F(2) - F(1.5) * e)
-        else:
-            w = f * f * f * SIXTH
-            d = -HALF * f * f
-        p0 = field[row + a, column]
-        p1 = field[row + a, column + U1]
-        p2 = field[row + a, column + U2]
-        p3 = field[row + a, column + U3]
-        inner = b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3
-        phi += w * inner
-        dx += d * inner
-        dy += w * (d0 * p0 + d1 * p1 + d2 * p2 + d3 * p3)
-    return phi, dx, dy
 
 
 @kernel

@@ -1,0 +1,171 @@
+"""Inner loops written in vectors, where the compiler would go value by value.
+
+It does not use vectors where it cannot know that arrays do not overlap, and only partly where a
+short loop reads and sums in several ways at once. These functions are called in kernels, like
+`jit.coordinates`, and write the compiler's own language; processors whose vectors are shorter take
+several for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tsne_backends.native.splitting import RADIUS, SUPPORT
+
+#: Charges of a row that `sum_rows` takes at once.
+LANES = 16
+#: Sums may be reordered and products added without rounding, as in every kernel of ``jit``.
+_FLAGS = ("reassoc", "contract", "nsz")
+#: The four cubic B-spline weights at a place within a cell, and the negative of their slopes, as
+#: polynomials: what multiplies each power of the place, the lowest first.
+_WEIGHTS = ((1, 4, 1, 0), (-3, 0, 3, 0), (3, -6, 3, 0), (-1, 3, -3, 1))
+_SLOPES = ((3, 0, -3, 0), (-6, 12, -6, 0), (3, -9, 9, -3))
+_SIXTH = 1 / 6
+
+
+@intrinsic
+def sum_rows(
+    _typing: Any, charge: Any, i: Any, j: Any, stencil: Any, scratch: Any, line: Any
+) -> Any:
+    """Sum rows near row i, each times its part of a column of the stencil, for `LANES` columns.
+
+    Line ``line + b`` of the scratch gets, from column j on, what the stencil's column b has at
+    these charges. A row's charges are loaded once and serve all columns of the stencil (15 × 15
+    nodes: 0.21 ms for 320 × 320 charges, 0.44 in the best order of plain loops).
+    """
+    signature = types.void(charge, i, j, stencil, scratch, line)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, row, column, weights, sums, first = arguments
+        kinds = signature.args
+        charges = _Lines(context, builder, kinds[0], array, LANES)
+        weights = context.make_array(kinds[3])(context, builder, weights)
+        lines = _Lines(context, builder, kinds[4], sums, LANES)
+        totals: list[Any] = []
+        for a in range(RADIUS + 1):
+            values = charges.load(row, a, column)
+            if a:
+                values = _sum(builder, values, charges.load(row, -a, column))
+            for b in range(RADIUS + 1):
+                at = ir.Constant(row.type, a * (RADIUS + 1) + b)
+                weight = builder.load(builder.gep(weights.data, [at]))
+                product = builder.fmul(_splat(builder, weight, LANES), values, flags=_FLAGS)
+                if a:
+                    totals[b] = _sum(builder, totals[b], product)
+                else:
+                    totals.append(product)
+        for b, total in enumerate(totals):
+            lines.store(first, b, column, total)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def interpolate(_typing: Any, field: Any, row: Any, column: Any, f: Any, g: Any) -> Any:
+    """Return the field and the negative of its slope, per node, at a point in a cell.
+
+    Parameters
+    ----------
+    field : ndarray of shape (rows, columns), float32
+    row, column : uint64
+        First of the four nodes along each axis.
+    f, g : float32
+        Place of the point between the second node and the third.
+
+    Returns
+    -------
+    tuple of three float32
+        The field, and the negative of its slope along each axis.
+    """
+    signature = types.UniTuple(types.float32, 3)(field, row, column, f, g)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, row, column, f, g = arguments
+        nodes = _Lines(context, builder, signature.args[0], array, SUPPORT)
+        f, g = (_splat(builder, place, SUPPORT) for place in (f, g))
+        weights, slopes, across, slopes_across = (
+            _polynomials(builder, place, terms) for place in (f, g) for terms in (_WEIGHTS, _SLOPES)
+        )
+        level, slope = None, None
+        for a in range(SUPPORT):
+            values = nodes.load(row, a, column)
+            by_weight = builder.fmul(_one_of(builder, weights, a), values, flags=_FLAGS)
+            by_slope = builder.fmul(_one_of(builder, slopes, a), values, flags=_FLAGS)
+            level = by_weight if level is None else _sum(builder, level, by_weight)
+            slope = by_slope if slope is None else _sum(builder, slope, by_slope)
+        pairs = ((level, across), (slope, across), (level, slopes_across))
+        sums = [_total(builder, builder.fmul(*pair, flags=_FLAGS)) for pair in pairs]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return signature, generate
+
+
+class _Lines:
+    """Vectors in the lines of a matrix of float32, in the order of memory."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, array: Any, lanes: int) -> None:
+        matrix = context.make_array(kind)(context, builder, array)
+        self._builder, self._data = builder, matrix.data
+        self._width = cgutils.unpack_tuple(builder, matrix.shape)[1]
+        self._pointer = _vector(lanes).as_pointer()
+
+    def load(self, line: Any, further: int, column: Any) -> Any:
+        return self._builder.load(self._at(line, further, column), align=4)
+
+    def store(self, line: Any, further: int, column: Any, value: Any) -> None:
+        self._builder.store(value, self._at(line, further, column), align=4)
+
+    def _at(self, line: Any, further: int, column: Any) -> Any:
+        builder = self._builder
+        line = builder.add(line, ir.Constant(line.type, further))
+        offset = builder.add(builder.mul(line, self._width), column)
+        return builder.bitcast(builder.gep(self._data, [offset]), self._pointer)
+
+
+def _vector(lanes: int) -> Any:
+    return ir.VectorType(ir.FloatType(), lanes)
+
+
+def _sum(builder: Any, a: Any, b: Any) -> Any:
+    return builder.fadd(a, b, flags=_FLAGS)
+
+
+def _shuffled(builder: Any, vector: Any, places: Sequence[int]) -> Any:
+    """Return the values at some places of a vector, in that order."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    """Return a vector all of whose values are one."""
+    undefined = ir.Constant(_vector(lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return _one_of(builder, first, 0)
+
+
+def _one_of(builder: Any, vector: Any, place: int) -> Any:
+    """Return a vector all of whose values are the one at a place of another."""
+    return _shuffled(builder, vector, [place] * vector.type.count)
+
+
+def _total(builder: Any, vector: Any) -> Any:
+    """Return the sum of four values."""
+    vector = _sum(builder, vector, _shuffled(builder, vector, (2, 3, 0, 1)))
+    vector = _sum(builder, vector, _shuffled(builder, vector, (1, 0, 3, 2)))
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
+def _polynomials(builder: Any, place: Any, terms: Sequence[Sequence[int]]) -> Any:
+    """Return a sixth of four polynomials, by Horner's scheme."""
+    constants = [ir.Constant(place.type, [_SIXTH * term for term in power]) for power in terms]
+    value = constants[-1]
+    for constant in constants[-2::-1]:
+        value = _sum(builder, builder.fmul(value, place, flags=_FLAGS), constant)
+    return value

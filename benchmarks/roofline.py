@@ -71,11 +71,11 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         push, pull, convolve, whole = _seconds(
             lambda: grid.forces(Y, *corners, PLAIN_SPACING, out),
             lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
-            grid.convolution.run,
+            lambda: grid.convolution.run(),
             lambda: engine._iterate(still, PLAIN_SPACING),
         )
     assert grid.grid is not None
-    nnz, (a, b) = len(rows.values), grid.grid.shape
+    nnz, (a, b) = np.count_nonzero(rows.values), grid.grid.shape
     # One real transform of padded rows and one complex one of padded columns, each way.
     operations = 2 * (a * 2.5 * 2 * b * math.log2(2 * b) + (b + 1) * 5 * 2 * a * math.log2(2 * a))
     return [

@@ -23,6 +23,7 @@ from tsne_backends.native.schedule import (
 )
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import PULLS
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,16 @@ def some_affinities(Y):
     P.data *= rng.random_sample(len(P.data)) ** 2
     P = sp.csr_matrix(P + P.T)
     return P / P.sum()
+
+
+def filled_up(P):
+    """Return starts, columns and values with rows of a multiple of `PULLS` entries."""
+    lengths = np.diff(P.indptr)
+    starts = np.concatenate([[0], np.cumsum(-(-lengths // PULLS) * PULLS)])
+    at = np.arange(P.nnz) + np.repeat(starts[:-1] - P.indptr[:-1], lengths)
+    columns, values = np.zeros(starts[-1], np.uint32), np.zeros(starts[-1], np.float32)
+    columns[at], values[at] = P.indices, P.data
+    return starts, columns, values
 
 
 def true_gradient(P, Y, one_axis):
@@ -110,7 +121,7 @@ def step(request, team):
     if one_axis:
         push[:, 1] = 1  # rounding on a grid leaves something
     forces = push.astype(np.float32), np.float32(4 * EXAGGERATION), np.float32(4 / Z)
-    sparse = P.indptr.astype(np.int64), P.indices.astype(np.uint32), P.data.astype(np.float32)
+    sparse = filled_up(P)
     moved, reports = np.empty_like(Y), np.empty((TILES, REPORTS))
     rates = np.float32(RATE), np.float32(MOMENTUM), one_axis
     state = update, gains, moved, reports

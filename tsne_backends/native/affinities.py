@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tsne_backends.native.jit import F0, U0, U1, F, U, kernel
 from tsne_backends.native.perplexity import TILE_ROWS, conditional_affinities
 from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import PULLS
 
 #: Rows with more neighbours than this are sorted by name, so that one is found by bisection;
 #: shorter ones are scanned, which takes a few vector comparisons.
@@ -190,10 +191,10 @@ class SparseRows:
     Attributes
     ----------
     starts : ndarray of shape (n + 1,), int64
-        Where each row begins.
+        Where each row begins, at a multiple of `vectors.PULLS`.
     columns : ndarray of shape (nnz,), uint32
     values : ndarray of shape (nnz,), float32
-        They sum to 1.
+        They sum to 1; those that fill a row up are 0, of column 0.
     """
 
     starts: NDArray[np.int64]
@@ -225,9 +226,9 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> Spa
     starts = np.zeros(n + 1, dtype=np.int64)
     threshold = F(affinities.threshold)
     total = _count(indices, signed, largest, threshold, rank, starts)
-    np.cumsum(starts, out=starts)
-    columns = np.empty(starts[-1], dtype=np.uint32)
-    values = np.empty(starts[-1], dtype=np.float32)
+    np.cumsum(-(-starts // PULLS) * PULLS, out=starts)
+    columns = np.zeros(starts[-1], dtype=np.uint32)
+    values = np.zeros(starts[-1], dtype=np.float32)
     cursor = starts[:-1].copy()
     scale = F(1 / total)
     _fill(indices, signed, largest, threshold, scale, order, rank, cursor, columns, values)

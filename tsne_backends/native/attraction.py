@@ -10,7 +10,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tsne_backends.native.jit import F0, F1, U0, U1, F, U, coordinates, kernel
+from tsne_backends.native.jit import (
+    F0,
+    F1,
+    U0,
+    U1,
+    U2,
+    U3,
+    F,
+    U,
+    coordinates,
+    finite_kernel,
+    kernel,
+)
+from tsne_backends.native.vectors import attract
 
 #: scikit-learn's gains: plus and times on agreement and disagreement of signs, and their floor.
 GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
@@ -30,7 +43,7 @@ def move(
     starts: Any,
     columns: Any,
     values: Any,
-    repulsion: Any,
+    forces: Any,
     pull: Any,
     push: Any,
     rate: Any,
@@ -55,9 +68,9 @@ def move(
     points : ndarray of shape (n,), uint64
         Positions; see `jit.as_points`.
     starts, columns, values : ndarray
-        Affinities as compressed sparse rows: int64, uint32, float32.
-    repulsion : ndarray of shape (n, 2), float32
-        Σ k² (y_i - y_j) of every point.
+        See `affinities.SparseRows`.
+    forces : ndarray of shape (n, 2), float32
+        Σ k² (y_i - y_j) of every point; overwritten by the gradient.
     pull, push : float32
         4 × exaggeration, and 4 / Z.
     rate, momentum : float32
@@ -73,50 +86,65 @@ def move(
     """
     for t in range(U(first), U(stop)):
         start = t * U(tile)
-        low_x, low_y = F(3e38), F(3e38)
-        high_x, high_y = F(-3e38), F(-3e38)
-        norm = 0.0
-        for i in range(start, min(start + U(tile), U(len(points)))):
+        end = min(start + U(tile), U(len(points)))
+        for i in range(start, end):
             x, y = coordinates(points[i])
-            dx, dy = F0, F0
-            for at in range(U(starts[i]), U(starts[i + U1])):
-                p, q = coordinates(points[U(columns[at])])
-                u, v = x - p, y - q
-                w = values[at] / (F1 + u * u + v * v)
-                dx += w * u
-                dy += w * v
-            dx = pull * dx - push * repulsion[i, U0]
-            dy = pull * dy - push * repulsion[i, U1]
-            if one_axis:
-                dy = F0
-            gx, gy = gains[i, U0], gains[i, U1]
-            ux, uy = update[i, U0], update[i, U1]
-            gx = gx + GAIN_UP if dx * ux < F0 else gx * GAIN_DOWN
-            gy = gy + GAIN_UP if dy * uy < F0 else gy * GAIN_DOWN
-            gx, gy = max(gx, MIN_GAIN), max(gy, MIN_GAIN)
-            dx *= gx
-            dy *= gy
-            norm += dx * dx + dy * dy
-            ux = momentum * ux - rate * dx
-            uy = momentum * uy - rate * dy
-            length = ux * ux + uy * uy
-            if length > MAX_STEP * MAX_STEP:
-                shorter = MAX_STEP / F(math.sqrt(length))
-                ux *= shorter
-                uy *= shorter
-            if not length < F(1e30):  # no number, or soon none: the point stays, the norm tells
-                ux, uy = F0, F0
-                norm = math.inf
-            gains[i, U0], gains[i, U1] = gx, gy
-            update[i, U0], update[i, U1] = ux, uy
-            x += ux
-            y += uy
-            moved[i, U0], moved[i, U1] = x, y
-            low_x, low_y = min(low_x, x), min(low_y, y)
-            high_x, high_y = max(high_x, x), max(high_y, y)
-        reports[t, U0], reports[t, U1] = low_x, low_y
-        reports[t, U(2)], reports[t, U(3)] = high_x, high_y
-        reports[t, U(4)] = norm
+            dx, dy = attract(points, x, y, columns, values, U(starts[i]), U(starts[i + U1]))
+            forces[i, U0] = pull * dx - push * forces[i, U0]
+            forces[i, U1] = F0 if one_axis else pull * dy - push * forces[i, U1]
+        reports[t, U(4)] = _step(start, end, points, forces, rate, momentum, update, gains, moved)
+        _corners(start, end, moved, reports[t])
+
+
+@kernel
+def _step(
+    start: Any,
+    end: Any,
+    points: Any,
+    gradient: Any,
+    rate: Any,
+    momentum: Any,
+    update: Any,
+    gains: Any,
+    moved: Any,
+) -> Any:
+    """Move points against their gradient; return the squared norm of gains × gradient."""
+    norm = 0.0
+    for i in range(start, end):
+        dx, dy = gradient[i, U0], gradient[i, U1]
+        gx, gy = gains[i, U0], gains[i, U1]
+        ux, uy = update[i, U0], update[i, U1]
+        gx = gx + GAIN_UP if dx * ux < F0 else gx * GAIN_DOWN
+        gy = gy + GAIN_UP if dy * uy < F0 else gy * GAIN_DOWN
+        gx, gy = max(gx, MIN_GAIN), max(gy, MIN_GAIN)
+        dx *= gx
+        dy *= gy
+        norm += dx * dx + dy * dy
+        ux = momentum * ux - rate * dx
+        uy = momentum * uy - rate * dy
+        length = ux * ux + uy * uy
+        if length > MAX_STEP * MAX_STEP:
+            shorter = MAX_STEP / F(math.sqrt(length))
+            ux *= shorter
+            uy *= shorter
+        if not length < F(1e30):  # no number, or soon none: the point stays, the norm tells
+            ux, uy = F0, F0
+            norm = math.inf
+        gains[i, U0], gains[i, U1] = gx, gy
+        update[i, U0], update[i, U1] = ux, uy
+        x, y = coordinates(points[i])
+        moved[i, U0], moved[i, U1] = x + ux, y + uy
+    return norm
+
+
+@finite_kernel
+def _corners(start: Any, end: Any, Y: Any, report: Any) -> None:
+    low_x, low_y = F(3e38), F(3e38)
+    high_x, high_y = F(-3e38), F(-3e38)
+    for i in range(start, end):
+        low_x, low_y = min(low_x, Y[i, U0]), min(low_y, Y[i, U1])
+        high_x, high_y = max(high_x, Y[i, U0]), max(high_y, Y[i, U1])
+    report[U0], report[U1], report[U2], report[U3] = low_x, low_y, high_x, high_y
 
 
 @kernel

@@ -18,10 +18,11 @@ from numba.extending import intrinsic
 
 from tsne_backends.native.splitting import RADIUS, SUPPORT
 
-#: Charges of a row that `sum_rows` takes at once.
-LANES = 16
-#: Sums may be reordered and products added without rounding, as in every kernel of ``jit``.
-_FLAGS = ("reassoc", "contract", "nsz")
+#: Charges of a row that `sum_rows` takes at once, and affinities of a row that `attract` does.
+LANES, PULLS = 16, 8
+#: Sums may be reordered, products added without rounding and divisions done by reciprocals, as in
+#: every kernel of ``jit``.
+_FLAGS = ("reassoc", "contract", "nsz", "arcp", "afn")
 #: The four cubic B-spline weights at a place within a cell, and the negative of their slopes, as
 #: polynomials: what multiplies each power of the place, the lowest first.
 _WEIGHTS = ((1, 4, 1, 0), (-3, 0, 3, 0), (3, -6, 3, 0), (-1, 3, -3, 1))
@@ -107,6 +108,75 @@ def interpolate(_typing: Any, field: Any, row: Any, column: Any, f: Any, g: Any)
     return signature, generate
 
 
+@intrinsic
+def attract(
+    _typing: Any, points: Any, x: Any, y: Any, columns: Any, values: Any, first: Any, stop: Any
+) -> Any:
+    """Sum affinity times kernel times (x, y) less a neighbour, over one row of affinities.
+
+    Neighbours are loaded one by one, which takes less time than the processor's own gathering
+    (50,000 rows of 71 affinities: 0.62 ns for each, with gathering 0.80, as a plain loop 0.77).
+
+    Parameters
+    ----------
+    points : ndarray of shape (n,), uint64
+        Positions; see `jit.as_points`.
+    x, y : float32
+        The row's own position.
+    columns, values : ndarray, uint32 and float32
+        See `affinities.SparseRows`.
+    first, stop : uint64
+        The row's entries; a multiple of `PULLS` many.
+
+    Returns
+    -------
+    tuple of two float32
+    """
+    signature = types.UniTuple(types.float32, 2)(points, x, y, columns, values, first, stop)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        points, columns, values = (
+            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3, 4)
+        )
+        x, y = (_splat(builder, own, PULLS) for own in arguments[1:3])
+        first, stop = arguments[5:]
+        one = ir.Constant(x.type, [1.0] * PULLS)
+        totals = [
+            cgutils.alloca_once_value(builder, ir.Constant(x.type, [0.0] * PULLS)) for _ in "xy"
+        ]
+        step = ir.Constant(first.type, PULLS)
+        with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
+            places = _load(builder, columns, entry, ir.VectorType(ir.IntType(32), PULLS))
+            values = _load(builder, values, entry, x.type)
+            apart = [
+                builder.fsub(own, other, flags=_FLAGS)
+                for own, other in zip((x, y), _points_at(builder, points, places), strict=True)
+            ]
+            squares = [builder.fmul(side, side, flags=_FLAGS) for side in apart]
+            farness = _sum(builder, _sum(builder, one, squares[0]), squares[1])
+            weights = builder.fdiv(values, farness, flags=_FLAGS)
+            for total, side in zip(totals, apart, strict=True):
+                product = builder.fmul(weights, side, flags=_FLAGS)
+                builder.store(_sum(builder, builder.load(total), product), total)
+        sums = [_total(builder, builder.load(total)) for total in totals]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return signature, generate
+
+
+def _points_at(builder: Any, points: Any, places: Any) -> list[Any]:
+    """Return x and y of the points at `PULLS` places, each as a vector."""
+    word = ir.IntType(64)
+    found = ir.Constant(ir.VectorType(word, PULLS), ir.Undefined)
+    for lane in range(PULLS):
+        at = ir.Constant(ir.IntType(32), lane)
+        place = builder.zext(builder.extract_element(places, at), word)
+        found = builder.insert_element(found, builder.load(builder.gep(points, [place])), at)
+    both = builder.bitcast(found, _vector(2 * PULLS))
+    return [_shuffled(builder, both, range(axis, 2 * PULLS, 2)) for axis in range(2)]
+
+
 class _Lines:
     """Vectors in the lines of a matrix of float32, in the order of memory."""
 
@@ -114,19 +184,29 @@ class _Lines:
         matrix = context.make_array(kind)(context, builder, array)
         self._builder, self._data = builder, matrix.data
         self._width = cgutils.unpack_tuple(builder, matrix.shape)[1]
-        self._pointer = _vector(lanes).as_pointer()
+        self._kind = _vector(lanes)
 
     def load(self, line: Any, further: int, column: Any) -> Any:
-        return self._builder.load(self._at(line, further, column), align=4)
+        offset = self._offset(line, further, column)
+        return _load(self._builder, self._data, offset, self._kind)
 
     def store(self, line: Any, further: int, column: Any, value: Any) -> None:
-        self._builder.store(value, self._at(line, further, column), align=4)
+        offset = self._offset(line, further, column)
+        pointer = _pointer(self._builder, self._data, offset, self._kind)
+        self._builder.store(value, pointer, align=4)
 
-    def _at(self, line: Any, further: int, column: Any) -> Any:
-        builder = self._builder
-        line = builder.add(line, ir.Constant(line.type, further))
-        offset = builder.add(builder.mul(line, self._width), column)
-        return builder.bitcast(builder.gep(self._data, [offset]), self._pointer)
+    def _offset(self, line: Any, further: int, column: Any) -> Any:
+        line = self._builder.add(line, ir.Constant(line.type, further))
+        return self._builder.add(self._builder.mul(line, self._width), column)
+
+
+def _pointer(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
+
+
+def _load(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+    """Return the vector of a kind that begins so many values after a pointer."""
+    return builder.load(_pointer(builder, data, offset, kind), align=4)
 
 
 def _vector(lanes: int) -> Any:
@@ -156,9 +236,11 @@ def _one_of(builder: Any, vector: Any, place: int) -> Any:
 
 
 def _total(builder: Any, vector: Any) -> Any:
-    """Return the sum of four values."""
-    vector = _sum(builder, vector, _shuffled(builder, vector, (2, 3, 0, 1)))
-    vector = _sum(builder, vector, _shuffled(builder, vector, (1, 0, 3, 2)))
+    """Return the sum of a vector's values, a power of two many."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        sides = (range(half), range(half, 2 * half))
+        vector = _sum(builder, *(_shuffled(builder, vector, side) for side in sides))
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 

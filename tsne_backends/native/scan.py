@@ -8,14 +8,12 @@ are tight early and most pairs cost one comparison.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, U0, U1, F, U, finite_kernel
+from tsne_backends.native.candidates import absorb, finish, nothing_held, reach_of
 from tsne_backends.native.lists import FAR, Lists, augmented, queries_of
 from tsne_backends.native.threads import Team
 
@@ -27,6 +25,8 @@ MOST_TOGETHER = 512
 #: round the order is that of memory, so that adjacent lists are multiplied at once, up to this many
 #: rows.
 ROUND_LISTS, NEAR_LISTS, STRETCH_ROWS = 8, 32, 1024
+#: Rows compared with all points together.
+TILE_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ def scan(
     longest = max((end - start for _, start, end in blocks), default=0)
 
     def work(first: int, stop: int) -> None:
-        held = np.empty((longest, 2 * wanted + 64), dtype=np.float32)
-        names = np.empty(held.shape, dtype=np.uint32)
-        fill = np.empty(longest, dtype=np.uint32)
-        limit = np.empty(longest, dtype=np.float32)
+        held, names, fill, limit = nothing_held(longest, wanted)
         products = np.empty(longest * STRETCH_ROWS, dtype=np.float32)
         for one, start, end in blocks[first:stop]:
             m = end - start
@@ -105,18 +102,57 @@ def scan(
             enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
             least = apart - rows.lists.radii[one] - lists.radii
             for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
-                reach = _reach(rows.narrow[start:end], limit)
+                reach = reach_of(rows.narrow[start:end], limit)
                 for a, b in _stretches(few[least[few] <= reach], lists.starts):
                     if team.interrupted:
                         return
                     out = products[: m * (b - a)].reshape(m, b - a)
                     np.dot(queries, columns[a:b].T, out=out)
-                    _absorb(out, a, held, names, fill, limit, wanted)
+                    absorb(out, a, held, names, fill, limit, wanted)
             found = held, names, fill, wanted
-            _finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
+            finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
     return indices, squared
+
+
+def distances_to_nearest(
+    rows: NDArray[np.float32], points: NDArray[np.float32], k: int, spare: int, team: Team
+) -> NDArray[np.float32]:
+    """Return the squared distance of each row's k-th nearest point, from 1, comparing with all.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, d), float32
+    points : ndarray of shape (n, d), float32
+    k, spare : int
+        Which of the nearest, and candidates kept beyond it.
+    team : Team
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), float32
+    """
+    wanted = min(len(points), k + spare)
+    indices = np.empty((len(rows), k), dtype=np.uint32)
+    squared = np.empty((len(rows), k), dtype=np.float32)
+    columns = augmented(points)
+
+    def work(first: int, stop: int) -> None:
+        for start in range(first * TILE_ROWS, min(stop * TILE_ROWS, len(rows)), TILE_ROWS):
+            queries = queries_of(rows[start : start + TILE_ROWS])
+            held, names, fill, limit = nothing_held(len(queries), wanted)
+            for a in range(0, len(points), STRETCH_ROWS):
+                if team.interrupted:
+                    return
+                products = queries @ columns[a : a + STRETCH_ROWS].T
+                absorb(products, a, held, names, fill, limit, wanted)
+            found = held, names, fill, wanted
+            finish(rows, start, len(queries), points, False, *found, indices, squared)
+
+    team.run(work, -(-len(rows) // TILE_ROWS))
+    farthest: NDArray[np.float32] = squared.max(axis=1)
+    return farthest
 
 
 def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]]:
@@ -140,123 +176,3 @@ def _stretches(some: NDArray[np.int64], starts: NDArray[np.int64]) -> list[tuple
         for at in range(start, end, STRETCH_ROWS):
             stretches.append((at, min(at + STRETCH_ROWS, end)))
     return stretches
-
-
-@finite_kernel
-def _absorb(
-    products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
-) -> None:
-    """Add to each row's candidates what is nearer than its limit; shrink where they overflow."""
-    n, capacity = U(products.shape[1]), U(held.shape[1])
-    for i in range(U(len(products))):
-        bar, count = limit[i], U(fill[i])
-        for block in range(U0, n, U(32)):
-            end = min(block + U(32), n)
-            low = FAR
-            for j in range(block, end):
-                low = min(low, products[i, j])
-            if low >= bar:
-                continue
-            if count + U(32) > capacity:
-                _select(held[i], names[i], count, U(wanted))
-                count = U(wanted)
-                bar = F0
-                bar = held[i, U0]
-                for j in range(U1, count):
-                    bar = max(bar, held[i, j])
-            for j in range(block, end):
-                if products[i, j] < bar:
-                    held[i, count] = products[i, j]
-                    names[i, count] = U(offset) + j
-                    count += U1
-        if bar == FAR and count >= U(2 * wanted):
-            _select(held[i], names[i], count, U(wanted))
-            count = U(wanted)
-            bar = held[i, U0]
-            for j in range(U1, count):
-                bar = max(bar, held[i, j])
-        limit[i], fill[i] = bar, count
-
-
-@finite_kernel
-def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
-    """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
-    low, high = U0, count - U1
-    while low < high:
-        # Median of three as the pivot: runs of equal or ordered values are common here.
-        a, b, c = values[low], values[(low + high) // U(2)], values[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += U1
-            while values[j] > pivot:
-                j -= U1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                names[i], names[j] = names[j], names[i]
-                i += U1
-                if j == U0:
-                    break
-                j -= U1
-        if wanted <= j + U1 and j < high:
-            high = j
-        elif wanted > i:
-            low = i
-        else:
-            return
-
-
-@finite_kernel
-def _reach(rows: Any, limit: Any) -> Any:
-    """Return the largest distance within which a row of the list may still find a neighbour."""
-    most = F0
-    for i in range(U(len(rows))):
-        if limit[i] == FAR:
-            return FAR
-        norm = F0
-        for j in range(U(rows.shape[1])):
-            norm += rows[i, j] * rows[i, j]
-        most = max(most, norm + limit[i])
-    return F(math.sqrt(most)) * F(1.0001)
-
-
-@finite_kernel
-def _finish(
-    rows: Any,
-    start: int,
-    m: int,
-    points: Any,
-    among: bool,
-    held: Any,
-    names: Any,
-    fill: Any,
-    wanted: int,
-    indices: Any,
-    squared: Any,
-) -> None:
-    """Reduce candidates to the k nearest by distances computed anew, without cancellation."""
-    k = U(indices.shape[1])
-    for q in range(U(m)):
-        i = U(start) + q
-        count = U(fill[q])
-        if count > U(wanted):
-            _select(held[q], names[q], count, U(wanted))
-            count = U(wanted)
-        others = U0
-        for c in range(count):
-            j = U(names[q, c])
-            if among and j == i:
-                continue
-            total = F0
-            for axis in range(U(points.shape[1])):
-                step = rows[i, axis] - points[j, axis]
-                total += step * step
-            held[q, others] = total
-            names[q, others] = j
-            others += U1
-        if others > k:
-            _select(held[q], names[q], others, k)
-        for c in range(k):
-            indices[i, c] = names[q, c]
-            squared[i, c] = held[q, c]

@@ -17,13 +17,13 @@ from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import group, make_lists
 from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
-from tsne_backends.native.scan import SLACK, Grouped, scan
+from tsne_backends.native.scan import SLACK, Grouped, distances_to_nearest, scan
 from tsne_backends.native.threads import Team
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
 #: Where that loses too many neighbours, all lists are searched up to the second number; beyond it a
-#: search by a graph is quicker (200,000 rows of noise in 20 dimensions).
-EXACT_WORK, LAST_WORK = 6e10, 3e12
+#: search by a graph is quicker (270,000 rows of noise in 20 dimensions).
+EXACT_WORK, LAST_WORK = 4e10, 3e12
 #: Fewer rows than this are always searched exactly.
 SMALLEST_LISTED = 4096
 #: Principal axes along which candidates are looked for first, and how many more than those wanted
@@ -31,7 +31,7 @@ SMALLEST_LISTED = 4096
 #: then decide among the candidates.
 WIDTHS, LEAST_NARROWED = ((80, 1.75), (192, 0.75)), 2.4
 #: What comparing one pair costs, in multiplications.
-PAIR_WORK = 40
+PAIR_WORK = 20
 #: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice that.
 FIRST_SEEN = 24
 #: Rows on which the recall is measured, the share of true neighbours that must be found, and from
@@ -39,9 +39,11 @@ FIRST_SEEN = 24
 RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
 #: Recall that seeing twice as many rows must add, or more are not tried.
 LEAST_GAIN = 0.003
-#: Rows compared with all points at once, and candidates beyond the k-th that the rounding of the
-#: products may have misplaced.
-ROWS_COMPARED, CLOSE_CALLS = 16, 32
+#: Candidates beyond the k-th that the rounding of products may have misplaced.
+CLOSE_CALLS = 32
+#: What is as near as the k-th neighbour and a rounding more counts as found: which of several
+#: equally near rows was taken does not matter.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,9 @@ class _Search:
         members = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in trial])
         sample = np.sort(self._rng.permutation(members)[:RECALL_SAMPLE])
         # A row among the points is its own nearest.
-        at = self._k if self._among else self._k - 1
-        kth = _kth_distances(self.rows[sample], self._points, at, self._team)
+        at = self._k + self._among
+        kth = distances_to_nearest(self.rows[sample], self._points, at, CLOSE_CALLS, self._team)
+        kth *= F(1 + ROUNDING)
         before = 0.0
         for seen in _attempts(len(self._points), self._k):
             _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
@@ -251,29 +254,3 @@ def _attempts(n: int, k: int) -> list[int]:
         attempts.append(seen)
         seen *= 2
     return attempts
-
-
-def _kth_distances(
-    rows: NDArray[np.float32], points: NDArray[np.float32], at: int, team: Team
-) -> NDArray[np.float32]:
-    """Return the squared distance of each row's point number ``at``, from 0, and a rounding more.
-
-    What is as near as that counts as found: which of several equally near rows was taken does not
-    matter.
-    """
-    kth = np.empty(len(rows), dtype=np.float32)
-    norms = np.einsum("ij,ij->i", points, points)
-    wanted = min(len(points), at + 1 + CLOSE_CALLS)
-
-    def work(first: int, stop: int) -> None:
-        for tile in range(first, stop):
-            some = slice(tile * ROWS_COMPARED, (tile + 1) * ROWS_COMPARED)
-            products = (rows[some] * F(-2)) @ points.T
-            products += norms
-            near = np.argpartition(products, wanted - 1, axis=1)[:, :wanted]
-            steps = points[near] - rows[some][:, None]
-            exact = np.einsum("ijk,ijk->ij", steps, steps)
-            kth[some] = np.partition(exact, at, axis=1)[:, at]
-
-    team.run(work, -(-len(rows) // ROWS_COMPARED))
-    return kth * F(1 + 1e-5)

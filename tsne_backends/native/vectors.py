@@ -18,8 +18,9 @@ from numba.extending import intrinsic
 
 from tsne_backends.native.splitting import RADIUS, SUPPORT
 
-#: Charges of a row that `sum_rows` takes at once, and affinities of a row that `attract` does.
-LANES, PULLS = 16, 8
+#: Charges of a row that `sum_rows` takes at once, affinities of a row that `attract` does, and
+#: values that `below` compares.
+LANES, PULLS, COMPARED = 16, 8, 32
 #: Sums may be reordered, products added without rounding and divisions done by reciprocals, as in
 #: every kernel of ``jit``.
 _FLAGS = ("reassoc", "contract", "nsz", "arcp", "afn")
@@ -175,6 +176,44 @@ def _points_at(builder: Any, points: Any, places: Any) -> list[Any]:
         found = builder.insert_element(found, builder.load(builder.gep(points, [place])), at)
     both = builder.bitcast(found, _vector(2 * PULLS))
     return [_shuffled(builder, both, range(axis, 2 * PULLS, 2)) for axis in range(2)]
+
+
+@intrinsic
+def below(_typing: Any, values: Any, row: Any, column: Any, bar: Any) -> Any:
+    """Return which of `COMPARED` values of a row, from a column on, are below a bar, as bits.
+
+    Parameters
+    ----------
+    values : ndarray of shape (rows, columns), float32
+    row, column : uint64
+    bar : float32
+
+    Returns
+    -------
+    uint32
+        The lowest bit speaks of the first value.
+    """
+    signature = types.uint32(values, row, column, bar)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, row, column, bar = arguments
+        lines = _Lines(context, builder, signature.args[0], array, COMPARED)
+        some = lines.load(row, 0, column)
+        hits = builder.fcmp_ordered("<", some, _splat(builder, bar, COMPARED))
+        return builder.bitcast(hits, ir.IntType(COMPARED))
+
+    return signature, generate
+
+
+@intrinsic
+def lowest_bit(_typing: Any, bits: Any) -> Any:
+    """Return the place of the lowest bit that is set, of a uint32 that has one."""
+    signature = types.uint32(types.uint32)
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return signature, generate
 
 
 class _Lines:

@@ -14,7 +14,7 @@ from pathlib import Path
 #: A kernel of every module that has some; of the last that `warm_up` comes to, the last.
 _WITNESSES = (
     "lists._nearest",
-    "scan._finish",
+    "candidates.finish",
     "perplexity._calibrate",
     "affinities._symmetrise",
     "order._keys",

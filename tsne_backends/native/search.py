@@ -34,9 +34,11 @@ WIDTHS, LEAST_NARROWED = ((80, 1.75), (192, 0.75)), 2.4
 PAIR_WORK = 20
 #: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice that.
 FIRST_SEEN = 24
-#: Rows on which the recall is measured, the share of true neighbours that must be found, and from
-#: how many lists the rows are taken.
-RECALL_SAMPLE, MIN_RECALL, TRIAL_LISTS = 512, 0.97, 24
+#: Rows on which the recall is measured, and from how many lists they are taken.
+RECALL_SAMPLE, TRIAL_LISTS = 512, 24
+#: The share of true neighbours at which no more are looked for, and the share that will do where
+#: looking at twice as many points adds next to nothing.
+GOOD_RECALL, LEAST_RECALL = 0.99, 0.97
 #: Recall that seeing twice as many rows must add, or more are not tried.
 LEAST_GAIN = 0.003
 #: Candidates beyond the k-th that the rounding of products may have misplaced.
@@ -181,19 +183,31 @@ class _Search:
         n, d = self._points.shape
         work = float(n) * len(self.rows) * (d + PAIR_WORK)
         if n >= SMALLEST_LISTED and not (work <= EXACT_WORK if exact is None else exact):
-            for width, share in (*WIDTHS, (d, 0.0)):
-                if width == d or d >= LEAST_NARROWED * width:
-                    found = self._narrowly(width, SLACK + int(share * self._k))
-                    if found is not None:
-                        return found
+            found = self._narrowly()
+            if found is not None:
+                return found
             if exact is False or work > LAST_WORK:
                 return None
         points, rows = self._arrange(self._points.shape[1])
         return self._scan(points, rows, n, SLACK, "inverted lists (exact)")
 
-    def _narrowly(self, width: int, spare: int) -> _Found | None:
-        """Search a few lists along some axes; how few is learnt on a few, None if none suffice."""
-        points, rows = self._arrange(width)
+    def _narrowly(self) -> _Found | None:
+        """Search a few lists along some axes; None if that cannot find enough."""
+        d = self._points.shape[1]
+        for width, share in (*WIDTHS, (d, 0.0)):
+            if width != d and d < LEAST_NARROWED * width:
+                continue
+            spare = SLACK + int(share * self._k)
+            points, rows = self._arrange(width)
+            seen, recall = self._learn(points, rows, spare)
+            if recall >= LEAST_RECALL:
+                axes = "" if width == d else f", {width} principal axes"
+                words = f"inverted lists (sampled recall {recall:.3f}{axes})"
+                return self._scan(points, rows, seen, spare, words)
+        return None
+
+    def _learn(self, points: Grouped, rows: Grouped, spare: int) -> tuple[int, float]:
+        """Return how many points must be looked at, learnt on a few lists, and the recall."""
         filled = np.flatnonzero(np.diff(rows.lists.starts))
         trial = np.sort(self._rng.permutation(filled)[:TRIAL_LISTS])
         starts = rows.lists.starts
@@ -203,18 +217,17 @@ class _Search:
         at = self._k + self._among
         kth = distances_to_nearest(self.rows[sample], self._points, at, CLOSE_CALLS, self._team)
         kth *= F(1 + ROUNDING)
-        before = 0.0
+        looked_at, recall = 0, 0.0
         for seen in _attempts(len(self._points), self._k):
             _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
-            recall = float((squared[sample] <= kth[:, None]).mean())
-            if recall >= MIN_RECALL:
-                axes = "" if width == self._points.shape[1] else f", {width} principal axes"
-                words = f"inverted lists (sampled recall {recall:.3f}{axes})"
-                return self._scan(points, rows, seen, spare, words)
-            if recall - before < LEAST_GAIN:
-                break  # what is missing is not among the candidates, however many rows are seen
-            before = recall
-        return None
+            before, recall = recall, float((squared[sample] <= kth[:, None]).mean())
+            if looked_at and recall - before < LEAST_GAIN:
+                # What is missing is not among the candidates, however many points are seen.
+                return looked_at, before
+            looked_at = seen
+            if recall >= GOOD_RECALL:
+                break
+        return looked_at, recall
 
     def _arrange(self, width: int) -> tuple[Grouped, Grouped]:
         """Put points and rows in the order of lists along some axes; all of them are the data's."""

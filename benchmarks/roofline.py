@@ -6,7 +6,6 @@ The roofs are what one core does at best: copying memory, and multiplying matric
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
 from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.threads import Team
 
 REPEATS = 15
@@ -76,11 +76,13 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         )
     assert grid.grid is not None
     nnz, (a, b) = np.count_nonzero(rows.values), grid.grid.shape
-    # One real transform of padded rows and one complex one of padded columns, each way.
-    operations = 2 * (a * 2.5 * 2 * b * math.log2(2 * b) + (b + 1) * 5 * 2 * a * math.log2(2 * a))
+    # A node's sum over near ones, by what `vectors.sum_rows` and `levels.gather` do for it; coarser
+    # grids have a third as many nodes as the finest. Charge read, potential written twice.
+    side, nodes = RADIUS + 1, a * b * 4 / 3
+    operations = nodes * (2 * side**2 + RADIUS + 2 * side)
     return [
         _line("attraction and step", pull, 16 * nnz + 64 * n, 9 * nnz, f"{nnz / n:.0f} affinities"),
-        _line("transforms", convolve, 4 * 8 * 2 * a * b, operations, f"{a} × {b} nodes"),
+        _line("grids", convolve, 16 * nodes, operations, f"{a} × {b} nodes"),
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
         _line("all else", whole - push - pull, None, None, f"{1e3 * whole:.2f} ms in all"),
     ]

@@ -86,7 +86,7 @@ def test_the_roofline_of_an_iteration():
     lines = roofline.measure("mixture10", 2_500)
     assert [line["phase"] for line in lines] == [
         "attraction and step",
-        "transforms",
+        "grids",
         "spreading and reading",
         "all else",
     ]

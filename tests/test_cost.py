@@ -17,7 +17,7 @@ from tsne_backends.backends.native import NativeBackend
 from tsne_backends.backends.opentsne import OpenTSNEBackend
 from tsne_backends.backends.sklearn import SklearnBackend
 from tsne_backends.machine import Link, Machine, Speeds
-from tsne_backends.native import exact, repulsion
+from tsne_backends.native import exact
 from tsne_backends.problem import Problem
 
 #: The one machine of the published column whose speed nobody told: fitted to it.
@@ -169,8 +169,9 @@ def test_the_fast_schedule_costs_what_its_own_iterations_do():
 
 
 def test_constants_of_the_model_are_those_of_the_engine():
-    assert cost_native.VALUE_SECONDS == repulsion.VALUE_SECONDS
+    assert cost_native.NODE_SECONDS == exact.NODE_SECONDS
     assert cost_native.EXACT_PAIR_SECONDS == exact.PAIR_SECONDS
+    assert cost_native.PATIENCE == exact.PATIENCE
 
 
 def test_other_metrics_sparse_data_and_given_distances_cost_more_or_less():

@@ -26,11 +26,12 @@ WIDE_FEATURES, WIDE_SHARE = 192, 0.4
 AFFINITY_SECONDS = 7e-8
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
 ATTRACTION_SECONDS = 1.0e-9
-#: Spreading and reading on the grid, per row; FFT, per transformed value and its logarithm, as
-#: native.repulsion has it, which cannot be imported here: it brings numba.
-ROW_SECONDS, VALUE_SECONDS = 6e-8, 4.4e-10
-#: Summing over all pairs instead, per pair, as native.exact has it.
-EXACT_PAIR_SECONDS = 1.35e-10
+#: Spreading, reading and the step, per row; summing and transforming, per node of the grid, as
+#: native.exact has it, which cannot be imported here: it brings numba.
+ROW_SECONDS, NODE_SECONDS = 3e-8, 3.2e-9
+#: Summing over all pairs instead, per pair, and how much longer that may take, as native.exact has
+#: them.
+EXACT_PAIR_SECONDS, PATIENCE = 1.35e-10, 2.5
 #: Fixed cost of one iteration.
 ITERATION_CALL_SECONDS = 2e-4
 
@@ -40,8 +41,8 @@ ITERATION_CALL_SECONDS = 2e-4
 NEIGHBOUR_BYTES, ROW_BYTES = 16.5, 120
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.
 FIXED_BYTES = 32e6
-#: Bytes per node of the grid: charges, potentials, transforms twice as long each way.
-NODE_BYTES = 40
+#: Bytes per node of the grid: charges and potentials, and those of coarser grids.
+NODE_BYTES = 12
 
 
 def search_seconds(problem: Problem, machine: Machine, search: str = "auto") -> float:
@@ -84,11 +85,10 @@ def optimise_seconds(problem: Problem, machine: Machine) -> float:
 
 def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: Machine) -> float:
     n = problem.n_samples
-    per_axis = 2 / spacing  # free space doubles each axis
-    values = cost.mean_cells(problem, phase) * per_axis**2
-    grid = ROW_SECONDS * n + VALUE_SECONDS * values * math.log2(values) / 2
+    nodes = cost.mean_cells(problem, phase) / spacing**2
+    grid = ROW_SECONDS * n + NODE_SECONDS * nodes
     pairs = EXACT_PAIR_SECONDS * float(n) ** 2
-    repulsion = min(grid, pairs) if problem.method == "auto" else grid
+    repulsion = pairs if problem.method == "auto" and pairs < PATIENCE * grid else grid
     attraction = ATTRACTION_SECONDS * n * problem.n_neighbors
     shared = (repulsion + attraction) / machine.parallel(problem.n_threads)
     return (ITERATION_CALL_SECONDS + shared) / machine.speeds.core

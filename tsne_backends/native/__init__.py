@@ -1,8 +1,10 @@
-"""Our own CPU engine: t-SNE by one real FFT per iteration, compiled by numba when first used.
+"""Our own CPU engine: t-SNE on grids of growing spacing, compiled by numba when first used.
 
-The files follow the data: `precision` makes them fit for single precision, `lists` groups the rows
-and `search` finds neighbours, `affinities` turns distances into a sparse P, `order` decides where
-each row lies in memory, `grid`, `spreading`, `repulsion` and `exact` give the repulsion,
-`attraction` the attraction and the step of each point, `schedule` says how often and how far,
-`engine` runs it all. Nothing here knows of estimators or backends.
+The files follow the data: `precision` makes them fit for single precision, `lists` groups the rows,
+`scan` and `candidates` compare them and `search` finds neighbours, `affinities` turns distances
+into a sparse P, `order` decides where each row lies in memory, `splitting` parts the kernel, `grid`
+and `convolution` lay out what carries the parts, `spreading`, `repulsion` and `exact` give the
+repulsion, `attraction` the attraction and the step of each point, `schedule` says how often and how
+far, `engine` runs it all. `jit` compiles loops, `vectors` are those written in vectors, `threads`
+shares them out. Nothing here knows of estimators or backends.
 """

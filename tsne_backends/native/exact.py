@@ -25,7 +25,7 @@ TILE_ROWS = 64
 PAIR_SECONDS, POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 1.35e-10, 2e-8, 3.2e-9, 1.5e-4
 #: How much longer pairs may take than a grid, because their forces are exact: 1,000 iterations on
 #: 2,000 to 3,000 rows end at a KL divergence 1 to 3 % lower than on a grid.
-PATIENCE = 1.5
+PATIENCE = 2.5
 
 
 def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:

@@ -1,6 +1,7 @@
 """Settings every test shares; loaded before any numerical library."""
 
 import os
+from pathlib import Path
 
 # Spinning OpenMP threads of several test processes ruin one another on a machine of few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -20,8 +21,15 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_engine():
     """Compile our engine before the first test: plans count the seconds of compiling it."""
+    from tsne_backends import native
     from tsne_backends.native.warm import warm_up
 
+    # numba compares a kernel with its own file only, not with those of functions compiled into it.
+    folder = Path(native.__file__).parent
+    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
+    for kept in (*folder.glob("__pycache__/*.nbi"), *Path(__file__).parent.rglob("*.nbi")):
+        if kept.stat().st_mtime < newest:
+            kept.unlink(missing_ok=True)
     warm_up()
 
 

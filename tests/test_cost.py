@@ -169,9 +169,10 @@ def test_the_fast_schedule_costs_what_its_own_iterations_do():
 
 
 def test_constants_of_the_model_are_those_of_the_engine():
-    assert cost_native.NODE_SECONDS == exact.NODE_SECONDS
+    same = "POINT_SECONDS", "NODE_SECONDS", "GRID_SECONDS", "PATIENCE", "MOST_PAIRED_ROWS"
+    for name in same:
+        assert getattr(cost_native, name) == getattr(exact, name)
     assert cost_native.EXACT_PAIR_SECONDS == exact.PAIR_SECONDS
-    assert cost_native.PATIENCE == exact.PATIENCE
 
 
 def test_other_metrics_sparse_data_and_given_distances_cost_more_or_less():

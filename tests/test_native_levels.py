@@ -6,10 +6,12 @@ from scipy.interpolate import BSpline
 from scipy.signal import convolve2d
 from scipy.spatial.distance import cdist
 
-from tsne_backends.native.candidates import SPARE, absorb, nothing_held
+from tsne_backends.native import search, threads
+from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
 from tsne_backends.native.convolution import Summed, Transformed, convolution
-from tsne_backends.native.grid import Grid, coarser_shape, make_grid
+from tsne_backends.native.grid import MAX_NODES, Grid, coarser_shape, make_grid
 from tsne_backends.native.jit import U32, F, U, as_points, kernel
+from tsne_backends.native.repulsion import GridRepulsion
 from tsne_backends.native.scan import distances_to_nearest
 from tsne_backends.native.splitting import CUT, RADIUS, smooth_part, stencil
 from tsne_backends.native.threads import Team
@@ -169,22 +171,86 @@ def test_near_charges_are_summed(shape, team):
     np.testing.assert_allclose(alone.field[inner], expected, atol=2e-4)
 
 
-def test_potentials_do_not_depend_on_threads():
-    shape = (150, 220)
-    charge = np.random.RandomState(3).random_sample(shape).astype(np.float32)
-    fields = []
-    for n_threads in (1, 3):
+@pytest.mark.parametrize("span", [(60, 90), (500, 0)])
+def test_repulsion_does_not_depend_on_threads(span, monkeypatch):
+    monkeypatch.setattr(threads, "SHORTEST_SHARED_SECONDS", 0.0)  # or little would be shared out
+    Y = (np.random.RandomState(3).random_sample((4000, 2)) * span).astype(np.float32)
+    corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+    found = []
+    for n_threads in (1, 2, 5):
         with Team(n_threads) as team:
-            grid = make_grid(np.zeros(2), 0.4 * (np.array(shape) / 1.06 - 6), 0.4)
-            one = convolution(grid, team)
-            inner = tuple(slice(RADIUS, RADIUS + side) for side in grid.shape)
-            some = charge[: grid.shape[0], : grid.shape[1]]
-            one.charge[inner] = 0
-            one.charge[RADIUS : RADIUS + len(some), RADIUS : RADIUS + some.shape[1]] = some
-            one.run()
-            fields.append(one.field.copy())
-    assert len(grid.shapes) > 1
-    np.testing.assert_array_equal(*fields)
+            repulsion, out = GridRepulsion(len(Y), team), np.empty_like(Y)
+            for _ in range(3):
+                Z = repulsion.forces(Y, *corners, 0.4, out)
+            found.append((Z, out, repulsion.convolution.field))
+    for Z, out, field in found[1:]:
+        assert Z == found[0][0]
+        np.testing.assert_array_equal(out, found[0][1])
+        np.testing.assert_array_equal(field, found[0][2])
+
+
+# Whole forces.
+
+
+def true_repulsion(Y):
+    """Return Σ k² (y_i - y_j) of every point, and Z, in double precision."""
+    Y = Y.astype(np.float64)
+    k = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
+    Z = k.sum() - len(Y)
+    k **= 2
+    return k.sum(axis=1, keepdims=True) * Y - k @ Y, Z
+
+
+@pytest.mark.parametrize("span", [(250, 8), (60, 60), (700, 500)])
+def test_forces_on_thin_and_wide_maps(span, team):
+    """Also of points at the corners, on up to six grids."""
+    Y = (np.random.RandomState(4).random_sample((2500, 2)) * span).astype(np.float32)
+    # Pairs, or distances would be so large that there is no force to speak of.
+    Y[1::2] = Y[::2] + np.random.RandomState(5).standard_normal((1250, 2)).astype(np.float32)
+    out = np.empty_like(Y)
+    low, high = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+    Z = GridRepulsion(len(Y), team).forces(Y, low, high, 1 / 3, out)
+    forces, true_Z = true_repulsion(Y)
+    assert relative(out, forces) < 0.02
+    assert pytest.approx(true_Z, rel=2e-3) == Z
+
+
+def test_far_points_on_split_grids_hardly_push_themselves(team):
+    """200 points, 25 apart and at all places within a cell: what is left is a grid's own error."""
+    rng = np.random.RandomState(6)
+    Y = 25.0 * np.stack(np.meshgrid(np.arange(20), np.arange(10)), axis=-1).reshape(-1, 2)
+    Y = (Y + rng.random_sample(Y.shape)).astype(np.float32)
+    out = np.empty_like(Y)
+    low, high = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+    repulsion = GridRepulsion(len(Y), team)
+    Z = repulsion.forces(Y, low, high, 0.4, out)
+    forces, true_Z = true_repulsion(Y)
+    assert len(repulsion.grid.shapes) > 3
+    assert np.abs(out - forces).max() < 2e-3
+    assert pytest.approx(true_Z, abs=1e-3 * len(Y)) == Z
+
+
+def test_a_grid_is_left_and_found_again(team):
+    """From one grid to several and back, nothing of the former is left in the sums."""
+    rng = np.random.RandomState(7)
+    small = rng.standard_normal((800, 2)).astype(np.float32)
+    large = (30 * rng.standard_normal((800, 2))).astype(np.float32)
+    lasting = GridRepulsion(800, team)
+    for Y in (small, large, large, small):
+        corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+        ours, anew = np.empty_like(Y), np.empty_like(Y)
+        Z = lasting.forces(Y, *corners, 0.4, ours)
+        assert GridRepulsion(800, team).forces(Y, *corners, 0.4, anew) == Z
+        np.testing.assert_array_equal(ours, anew)
+    assert lasting.grids_made == 3
+
+
+@pytest.mark.parametrize("width", [1e9, 1e30])
+def test_an_endless_map_of_one_dimension_gets_a_grid_at_once(width):
+    high = np.array([width, 0.0])
+    grid = make_grid(np.zeros(2), high, 0.4)
+    assert grid.shape[0] * grid.shape[1] < 1.1 * MAX_NODES
+    assert grid.fits(np.zeros(2), high, 0.4)
 
 
 # Vectors.
@@ -315,7 +381,6 @@ def test_the_nearest_are_among_the_candidates(kind, wanted, n):
         assert len(set(kept.tolist())) == count
         nearest = np.sort(row)[:wanted]
         np.testing.assert_array_equal(np.sort(values[:count])[: len(nearest)], nearest)
-    assert SPARE < 2 * COMPARED  # or there would be no room for what is found next
 
 
 @pytest.mark.parametrize(("n", "k", "spare"), [(900, 20, 8), (2500, 1, 0), (30, 30, 5)])
@@ -326,3 +391,61 @@ def test_distances_to_the_nearest_of_all(n, k, spare, team):
     found = distances_to_nearest(rows, points, k, spare, team)
     expected = np.sort(cdist(rows, points, "sqeuclidean"), axis=1)[:, k - 1]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_nearest_of_equal_rows_are_at_no_distance(n_threads):
+    rng = np.random.RandomState(0)
+    points = np.repeat(rng.standard_normal((400, 5)), 3, axis=0).astype(np.float32)
+    with Team(n_threads) as team:
+        third, fourth = (distances_to_nearest(points[:70], points, k, 9, team) for k in (3, 4))
+    np.testing.assert_array_equal(third, 0)
+    assert (fourth > 0).all()
+
+
+@kernel
+def _cut(values, names, count, wanted):
+    return _shrink(values, names, U(count), U(wanted))
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 90])
+@pytest.mark.parametrize("beyond", [0, 1, SPARE, SPARE + 1, 100])
+@pytest.mark.parametrize("kind", ["any", "equal", "half ties", "huge"])
+def test_candidates_are_cut_to_little_more_than_those_wanted(kind, beyond, wanted):
+    count = wanted + max(beyond, wanted)
+    values = np.random.RandomState(1).standard_normal(count + 5).astype(np.float32)
+    if kind == "equal":
+        values[:] = -3
+    elif kind == "half ties":
+        values[::2] = np.median(values)
+    elif kind == "huge":
+        values *= np.float32(1e30)
+    names = np.arange(100, 100 + len(values), dtype=np.uint32)
+    before = values.copy()
+    kept, bar = _cut(values, names, count, wanted)
+    assert wanted <= kept <= wanted + SPARE
+    np.testing.assert_array_equal(values[:kept], before[names[:kept] - 100])
+    assert len(set(names[:kept].tolist())) == kept
+    left_out = np.delete(before[:count], names[:kept].astype(int) - 100)
+    assert (left_out >= bar).all()
+    assert bar >= np.sort(before[:count])[wanted - 1]
+
+
+def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
+    """Scripted recalls, and how many points are then looked at."""
+    X = np.random.RandomState(0).standard_normal((9000, 3)).astype(np.float32)
+    for recalls, expected in [
+        ((0.968, 0.9705, 0.971), (1, 0.9705)),
+        ((0.98, 0.9815), (0, 0.98)),
+        ((0.995,), (0, 0.995)),
+        ((0.5, 0.9, 0.98, 0.993), (3, 0.993)),
+        ((0.3, 0.301), (0, 0.3)),
+    ]:
+        hunt = search._Search(X, X, 10, team)
+        points, rows = hunt._arrange(3)
+        script = iter(recalls)
+        monkeypatch.setattr(search, "scan", lambda *_: (None, np.zeros((9000, 10), np.float32)))
+        monkeypatch.setattr(search, "distances_to_nearest", lambda *_: np.ones(512, np.float32))
+        monkeypatch.setattr(search, "share_found", lambda *_, script=script: next(script))
+        seen, recall = hunt._learn(points, rows, 4)
+        assert (search._attempts(9000, 10).index(seen), recall) == expected

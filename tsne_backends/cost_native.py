@@ -26,14 +26,17 @@ WIDE_FEATURES, WIDE_SHARE = 192, 0.4
 AFFINITY_SECONDS = 7e-8
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
 ATTRACTION_SECONDS = 1.0e-9
-#: Spreading, reading and the step, per row; summing and transforming, per node of the grid, as
-#: native.exact has it, which cannot be imported here: it brings numba.
-ROW_SECONDS, NODE_SECONDS = 3e-8, 3.2e-9
-#: Summing over all pairs instead, per pair, and how much longer that may take, as native.exact has
-#: them.
-EXACT_PAIR_SECONDS, PATIENCE = 1.35e-10, 2.5
+#: The step, per row.
+STEP_SECONDS = 1e-8
+#: Repulsion on the grid: spreading and reading, per row; summing near charges, per node; and what
+#: it takes beside. These and the next line are as native.exact has them, which cannot be imported
+#: here: it brings numba.
+POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 2e-8, 3.2e-9, 1.5e-4
+#: Summing over all pairs instead, per pair; how much longer that may take; most rows it is tried
+#: for.
+EXACT_PAIR_SECONDS, PATIENCE, MOST_PAIRED_ROWS = 1.35e-10, 2.5, 2**14
 #: Fixed cost of one iteration.
-ITERATION_CALL_SECONDS = 2e-4
+ITERATION_CALL_SECONDS = 1e-4
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
 #: (three quarters in both directions: 6.5, or 8.5 where few rows are each other's neighbours).
@@ -86,10 +89,11 @@ def optimise_seconds(problem: Problem, machine: Machine) -> float:
 def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: Machine) -> float:
     n = problem.n_samples
     nodes = cost.mean_cells(problem, phase) / spacing**2
-    grid = ROW_SECONDS * n + NODE_SECONDS * nodes
+    grid = GRID_SECONDS + POINT_SECONDS * n + NODE_SECONDS * nodes
     pairs = EXACT_PAIR_SECONDS * float(n) ** 2
-    repulsion = pairs if problem.method == "auto" and pairs < PATIENCE * grid else grid
-    attraction = ATTRACTION_SECONDS * n * problem.n_neighbors
+    may_pair = problem.method == "auto" and n <= MOST_PAIRED_ROWS
+    repulsion = pairs if may_pair and pairs < PATIENCE * grid else grid
+    attraction = (ATTRACTION_SECONDS * problem.n_neighbors + STEP_SECONDS) * n
     shared = (repulsion + attraction) / machine.parallel(problem.n_threads)
     return (ITERATION_CALL_SECONDS + shared) / machine.speeds.core
 

@@ -194,7 +194,7 @@ class SparseRows:
         Where each row begins, at a multiple of `vectors.PULLS`.
     columns : ndarray of shape (nnz,), uint32
     values : ndarray of shape (nnz,), float32
-        They sum to 1; those that fill a row up are 0, of column 0.
+        They sum to 1; those that fill a row up are 0, of its own column.
     """
 
     starts: NDArray[np.int64]
@@ -227,11 +227,12 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> Spa
     threshold = F(affinities.threshold)
     total = _count(indices, signed, largest, threshold, rank, starts)
     np.cumsum(-(-starts // PULLS) * PULLS, out=starts)
-    columns = np.zeros(starts[-1], dtype=np.uint32)
+    columns = np.empty(starts[-1], dtype=np.uint32)
     values = np.zeros(starts[-1], dtype=np.float32)
     cursor = starts[:-1].copy()
     scale = F(1 / total)
     _fill(indices, signed, largest, threshold, scale, order, rank, cursor, columns, values)
+    _fill_up(starts, cursor, columns)
     return SparseRows(starts, columns, values)
 
 
@@ -299,3 +300,10 @@ def _fill(
                     columns[at] = row
                     values[at] = p * scale
                     cursor[other] += 1
+
+
+@kernel
+def _fill_up(starts: Any, cursor: Any, columns: Any) -> None:
+    for row in range(U(len(cursor))):
+        for at in range(U(cursor[row]), U(starts[row + U1])):
+            columns[at] = row

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, U0, U1, U32, F, U, finite_kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel
 from tsne_backends.native.lists import FAR
 from tsne_backends.native.vectors import COMPARED, below, lowest_bit
 
@@ -22,7 +22,11 @@ SPARE, GUESSES = 16, 12
 
 
 def nothing_held(n_rows: int, wanted: int) -> tuple[NDArray[Any], ...]:
-    """Return room for candidates, for their numbers, how many there are, and limits to them."""
+    """Return room for candidates, for their numbers, how many there are, and limits to them.
+
+    There is room for those left when their number is cut, and for as many as are compared at once.
+    """
+    assert SPARE <= COMPARED
     held = np.empty((n_rows, 2 * wanted + 2 * COMPARED), dtype=np.float32)
     names = np.empty(held.shape, dtype=np.uint32)
     return held, names, np.zeros(n_rows, np.uint32), np.full(n_rows, FAR, np.float32)
@@ -73,7 +77,7 @@ def _shrink(values: Any, names: Any, count: Any, wanted: Any) -> Any:
     for guess in range(U(GUESSES)):
         share = F(0.5)
         if guess % U(3) != U(2):  # as if they lay evenly between the last two guesses
-            share = (F(wanted + U(SPARE // 2)) - F(under)) / (F(over) - F(under))
+            share = min(F1, (F(wanted + U(SPARE // 2)) - F(under)) / (F(over) - F(under)))
         bar = low + share * (high - low)
         smaller = U32(0)
         for j in range(U0, count):

@@ -174,7 +174,7 @@ class Engine:
                 self._iterate(stage, h)
                 done += 1
                 if in_stage % REPORT_EVERY == 0:
-                    answer = report(self._state(done, in_stage, stage))
+                    answer = report(self._state(done, in_stage, stage, h))
                     if answer != GO_ON:
                         last -= stage.n_iter - in_stage
                         break
@@ -210,9 +210,9 @@ class Engine:
         self._team.run(log_distances, self._n_tiles, self._tile, own, P.indices, P.signed, sums)
         return P.entropy_term + float(sums.sum()) + float(np.log(max(Z, 1e-300)))
 
-    def _state(self, done: int, in_stage: int, stage: Stage) -> State:
+    def _state(self, done: int, in_stage: int, stage: Stage, h: float) -> State:
         norm = float(np.sqrt(self._reports[:, 4].sum()))
-        kl = self.kl_divergence(stage.spacing)
+        kl = self.kl_divergence(h)
         return State(done, in_stage, stage, kl, norm, self.positions())
 
     def _sort(self) -> None:

@@ -20,7 +20,8 @@ MIN_NODES, FINEST = 32, 1 / 8
 #: Nodes along an axis on which all points share one position.
 FLAT_NODES = 8
 #: Most nodes in all. A map of 50,000 rows has 160,000 at h = 1/2; where points fly apart, h grows
-#: instead of the grid (64 MB of charges and potentials at this limit).
+#: instead of the grid (45 MB of charges and potentials at this limit). Lengths that transform
+#: quickly, or halve, can be a little more.
 MAX_NODES = 2**22
 #: Room for the map to grow before the next grid is made, as a share of its width.
 ROOM = 0.06
@@ -100,11 +101,9 @@ def make_grid(low: NDArray[np.float64], high: NDArray[np.float64], wanted: float
     """
     span = np.asarray(high, dtype=np.float64) - np.asarray(low, dtype=np.float64)
     h = min(wanted, max(FINEST, float(span.max()) / (MIN_NODES - 2 * SUPPORT)))
-    while True:
-        shapes = _shapes((_side(span[0], h), _side(span[1], h)))
-        if shapes[0][0] * shapes[0][1] <= MAX_NODES:
-            break
+    while _side(span[0], h) * _side(span[1], h) > MAX_NODES:
         h *= 1.25
+    shapes = _shapes((_side(span[0], h), _side(span[1], h)))
     # The middle falls on a node, where nothing is interpolated: maps of one dimension lie there.
     origin = tuple(
         float((low[axis] + high[axis]) / 2 - h * (shapes[0][axis] // 2)) for axis in range(2)

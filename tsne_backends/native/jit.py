@@ -8,6 +8,10 @@ two threads of a program fit at once, and because each such loop takes seconds t
 Indices are unsigned wherever an array is read inside a loop: a signed index might be negative,
 which numba must then handle as "from the end", and that keeps the compiler from vector loads (3.2
 million affinities: 7.8 ms signed, 3.9 ms unsigned).
+
+What is kept on disk is compared with the kernel's own file only. After an edit of a function that
+is compiled into kernels of other files (``vectors``, constants), ``__pycache__`` must go; the tests
+see to that, and installing another version renews all files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Kernels between a grid and the coarser one beside it, and among near nodes of one grid.
 
 A cubic B-spline twice as wide is (1, 4, 6, 4, 1) / 8 narrow ones, which is how charges get to the
-coarser grid and potentials back. Arrays have a margin of `splitting.RADIUS` nodes on every side,
-and lines of a multiple of `vectors.LANES` values.
+coarser grid and potentials back. Arrays of all grids but the coarsest have a margin of
+`splitting.RADIUS` nodes on every side, and lines of a multiple of `vectors.LANES` values.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tsne_backends.native.vectors import LANES, sum_rows
 #: Rows of nodes in one tile.
 TILE_ROWS = 8
 
+assert RADIUS == 7, "`gather` adds up the seven columns to each side of a node one by one"
+
 EIGHTH, HALF, THREE_QUARTERS = F(0.125), F(0.5), F(0.75)
 U4, U5, U6, U7 = U(4), U(5), U(6), U(7)
 
@@ -26,8 +28,8 @@ def restrict(
 ) -> None:
     """Write the charges of a grid as the coarser one has them."""
     rows = U(charge.shape[0] - 2 * RADIUS) // U2 + U2
+    line = U(first) * U(RADIUS + 1)  # no two portions that run at once begin with the same tile
     for t in range(U(first), U(stop)):
-        line = t * U(RADIUS + 1)
         for row in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), rows)):
             i: Any = U2 * row + U(RADIUS - 2)
             for j in range(U(charge.shape[1])):
@@ -56,8 +58,8 @@ def gather(
 ) -> None:
     """Write the potential: the coarser grid's, and the sum over near charges."""
     rows = U(charge.shape[0] - 2 * RADIUS)
+    line = U(first) * U(RADIUS + 1)  # no two portions that run at once begin with the same tile
     for t in range(U(first), U(stop)):
-        line = t * U(RADIUS + 1)
         for row in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), rows)):
             i = row + U(RADIUS)
             _prolong(row, U(columns), coarse, U(margin), line, scratch, field)

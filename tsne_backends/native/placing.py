@@ -78,6 +78,8 @@ def settle(
     low, high = low - room, high + room
     repulsion = GridRepulsion(len(Y), team)
     repulsion.forces(Y, low, high, FINE, np.empty_like(Y))
+    field, place = repulsion.convolution.field, repulsion.place
+    del repulsion  # only the potential is looked at from here on
     settled = np.zeros((len(start), 2), dtype=np.float32)
     settled[:, :n_components] = start - middle
     team.run(
@@ -87,8 +89,8 @@ def settle(
         Y,
         indices,
         affinities,
-        repulsion.convolution.field,
-        *repulsion.place,
+        field,
+        *place,
         low.astype(np.float32),
         high.astype(np.float32),
         n_iter,

@@ -39,7 +39,7 @@ def tile_size(n: int) -> int:
 
 
 class GridRepulsion:
-    """Repulsion by FFT; keeps its grid and buffers from one iteration to the next.
+    """Repulsion on a grid; keeps its grid and buffers from one iteration to the next.
 
     Parameters
     ----------
@@ -108,13 +108,15 @@ class GridRepulsion:
         to_grid = (Y, *place, order, starts, charge)
         for parity in (0, 1):
             stripes = (len(starts) - parity) // 2
-            run(spread, stripes, parity, *to_grid, seconds=n * SPREAD_SECONDS)
+            run(spread, stripes, parity, *to_grid, seconds=n * SPREAD_SECONDS / 2)
         self.convolution.run()
         from_grid = (Y, *place, field, self._own, out, self._potential)
         run(read, *tiles, *from_grid, seconds=n * READ_SECONDS)
         return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
 
     def _adopt(self, grid: Grid) -> None:
+        if self.grid is not None:
+            del self.convolution  # its buffers go before there are new ones
         self.grid = grid
         self.grids_made += 1
         self.convolution = convolution(grid, self._team)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.candidates import absorb, finish, nothing_held, reach_of
+from tsne_backends.native.jit import F
 from tsne_backends.native.lists import FAR, Lists, augmented, queries_of
 from tsne_backends.native.threads import Team
 
@@ -136,16 +137,17 @@ def distances_to_nearest(
     wanted = min(len(points), k + spare)
     indices = np.empty((len(rows), k), dtype=np.uint32)
     squared = np.empty((len(rows), k), dtype=np.float32)
-    columns = augmented(points)
+    norms = np.einsum("ij,ij->i", points, points)
 
     def work(first: int, stop: int) -> None:
         for start in range(first * TILE_ROWS, min(stop * TILE_ROWS, len(rows)), TILE_ROWS):
-            queries = queries_of(rows[start : start + TILE_ROWS])
+            queries = rows[start : start + TILE_ROWS] * F(-2)
             held, names, fill, limit = nothing_held(len(queries), wanted)
             for a in range(0, len(points), STRETCH_ROWS):
                 if team.interrupted:
                     return
-                products = queries @ columns[a : a + STRETCH_ROWS].T
+                products = queries @ points[a : a + STRETCH_ROWS].T
+                products += norms[a : a + STRETCH_ROWS]
                 absorb(products, a, held, names, fill, limit, wanted)
             found = held, names, fill, wanted
             finish(rows, start, len(queries), points, False, *found, indices, squared)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 #: Spacing of the grid, in units of the map: under the plain schedule, under the fast one, and in
 #: the last iterations, where forces are small and the map takes its final shape. Relative errors of
-#: the forces are 0.9, 2 and 0.4 %. Errors turn signs, and with them the gains down: the plain
+#: the forces are 1, 2 and 0.5 %. Errors turn signs, and with them the gains down: the plain
 #: schedule's small steps end at a KL divergence 0.7 % higher with h = 1/2 than with 0.4, the fast
 #: one's at one 0.2 % higher (10,000 rows of a mixture).
 PLAIN_SPACING, FAST_SPACING, FINE = 0.4, 0.5, 1 / 3

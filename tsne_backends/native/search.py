@@ -204,6 +204,7 @@ class _Search:
                 axes = "" if width == d else f", {width} principal axes"
                 words = f"inverted lists (sampled recall {recall:.3f}{axes})"
                 return self._scan(points, rows, seen, spare, words)
+            del points, rows  # or the next attempt would hold the data twice
         return None
 
     def _learn(self, points: Grouped, rows: Grouped, spare: int) -> tuple[int, float]:
@@ -220,11 +221,10 @@ class _Search:
         looked_at, recall = 0, 0.0
         for seen in _attempts(len(self._points), self._k):
             _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
-            before, recall = recall, float((squared[sample] <= kth[:, None]).mean())
-            if looked_at and recall - before < LEAST_GAIN:
-                # What is missing is not among the candidates, however many points are seen.
-                return looked_at, before
-            looked_at = seen
+            found = share_found(squared[sample], kth)
+            if found - recall < LEAST_GAIN and not recall < LEAST_RECALL <= found:
+                break  # what is missing is not among the candidates, however many points are seen
+            looked_at, recall = seen, found
             if recall >= GOOD_RECALL:
                 break
         return looked_at, recall
@@ -258,6 +258,19 @@ class _Search:
         every = np.arange(len(rows.lists.starts) - 1)
         indices, squared = scan(rows, points, every, self._k, spare, seen, self._team)
         return indices, squared, self._places, self._of_rows, words
+
+
+def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32]) -> float:
+    """Return the share of neighbours that are as near as the true ones.
+
+    Parameters
+    ----------
+    squared : ndarray of shape (n_rows, k), float32
+        Squared distances of the neighbours found.
+    kth : ndarray of shape (n_rows,), float32
+        Of the true k-th neighbour.
+    """
+    return float((squared <= kth[:, None]).mean())
 
 
 def _attempts(n: int, k: int) -> list[int]:

@@ -184,7 +184,7 @@ def test_repulsion_does_not_depend_on_threads(span, monkeypatch):
                 Z = repulsion.forces(Y, *corners, 0.4, out)
             found.append((Z, out, repulsion.convolution.field))
     for Z, out, field in found[1:]:
-        assert Z == found[0][0]
+        assert found[0][0] == Z
         np.testing.assert_array_equal(out, found[0][1])
         np.testing.assert_array_equal(field, found[0][2])
 
@@ -433,7 +433,7 @@ def test_candidates_are_cut_to_little_more_than_those_wanted(kind, beyond, wante
 
 def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
     """Scripted recalls, and how many points are then looked at."""
-    X = np.random.RandomState(0).standard_normal((9000, 3)).astype(np.float32)
+    X = np.random.RandomState(0).standard_normal((20_000, 3)).astype(np.float32)
     for recalls, expected in [
         ((0.968, 0.9705, 0.971), (1, 0.9705)),
         ((0.98, 0.9815), (0, 0.98)),
@@ -444,8 +444,8 @@ def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
         hunt = search._Search(X, X, 10, team)
         points, rows = hunt._arrange(3)
         script = iter(recalls)
-        monkeypatch.setattr(search, "scan", lambda *_: (None, np.zeros((9000, 10), np.float32)))
+        monkeypatch.setattr(search, "scan", lambda *_: (None, np.zeros((20_000, 10), np.float32)))
         monkeypatch.setattr(search, "distances_to_nearest", lambda *_: np.ones(512, np.float32))
         monkeypatch.setattr(search, "share_found", lambda *_, script=script: next(script))
         seen, recall = hunt._learn(points, rows, 4)
-        assert (search._attempts(9000, 10).index(seen), recall) == expected
+        assert (search._attempts(20_000, 10).index(seen), recall) == expected

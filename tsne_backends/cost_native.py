@@ -29,12 +29,13 @@ ATTRACTION_SECONDS = 1.0e-9
 #: The step, per row.
 STEP_SECONDS = 1e-8
 #: Repulsion on the grid: spreading and reading, per row; summing near charges, per node; and what
-#: it takes beside. These and the next line are as native.exact has them, which cannot be imported
-#: here: it brings numba.
+#: it takes beside. These and the next are as native.exact has them, which cannot be imported here:
+#: it brings numba.
 POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 2e-8, 3.2e-9, 1.5e-4
-#: Summing over all pairs instead, per pair; how much longer that may take; most rows it is tried
-#: for.
-EXACT_PAIR_SECONDS, PATIENCE, MOST_PAIRED_ROWS = 1.35e-10, 2.5, 2**14
+#: Summing over all pairs instead, per pair. Where that takes longer and is done all the same, for
+#: its exactness, up to about 3,400 rows, a plan would see fewer rows take longer than more; it
+#: counts the lesser of the two.
+EXACT_PAIR_SECONDS = 1.35e-10
 #: Fixed cost of one iteration.
 ITERATION_CALL_SECONDS = 1e-4
 
@@ -91,8 +92,7 @@ def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: 
     nodes = cost.mean_cells(problem, phase) / spacing**2
     grid = GRID_SECONDS + POINT_SECONDS * n + NODE_SECONDS * nodes
     pairs = EXACT_PAIR_SECONDS * float(n) ** 2
-    may_pair = problem.method == "auto" and n <= MOST_PAIRED_ROWS
-    repulsion = pairs if may_pair and pairs < PATIENCE * grid else grid
+    repulsion = min(grid, pairs) if problem.method == "auto" else grid
     attraction = (ATTRACTION_SECONDS * problem.n_neighbors + STEP_SECONDS) * n
     shared = (repulsion + attraction) / machine.parallel(problem.n_threads)
     return (ITERATION_CALL_SECONDS + shared) / machine.speeds.core

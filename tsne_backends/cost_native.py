@@ -16,16 +16,16 @@ from tsne_backends.problem import Phase, Problem
 #: Compiling all kernels, once per machine and version; loading them from disk, once per process.
 COMPILE_SECONDS, LOAD_SECONDS = 4.0, 0.4
 #: Searching everything, per pair: comparison, and one multiplication per feature.
-PAIR_SECONDS, PAIR_FEATURE_SECONDS = 1.4e-9, 3e-11
+PAIR_SECONDS, PAIR_FEATURE_SECONDS = 8e-10, 3e-11
 #: Searching lists, per row at 50,000 rows, and per feature of it; growth of both with n.
-LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 2.0e-5, 2.6e-7
+LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 9.5e-6, 2.0e-7
 LISTED_GROWTH, LISTED_GROWTH_ROWS = 0.3, 50_000
 #: Features beyond so many cost less, because candidates are looked for along principal axes.
 WIDE_FEATURES, WIDE_SHARE = 192, 0.4
-#: Bandwidths and symmetric affinities, per neighbour.
-AFFINITY_SECONDS = 7e-8
+#: Bandwidths and symmetric affinities, and laying them out five times in a run, per neighbour.
+AFFINITY_SECONDS = 1.2e-7
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
-ATTRACTION_SECONDS = 1.0e-9
+ATTRACTION_SECONDS = 6.2e-10
 #: The step, per row.
 STEP_SECONDS = 1e-8
 #: Repulsion on the grid: spreading and reading, per row; summing near charges, per node; and what

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from native_truth import relative, some_map, true_repulsion
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
@@ -28,26 +29,11 @@ def team():
         yield team
 
 
-def true_repulsion(Y):
-    """Return Σ k² (y_i - y_j) of every point, and Z, pair by pair."""
-    Y = Y.astype(np.float64)
-    kernel = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
-    return (kernel**2)[:, :, None].__mul__(Y[:, None] - Y).sum(axis=1), kernel.sum() - len(Y)
-
-
 def on_grid(Y, h, team):
     out = np.empty_like(Y)
     corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
     Z = GridRepulsion(len(Y), team).forces(Y, *corners, h, out)
     return out, Z
-
-
-def relative(a, b):
-    return np.linalg.norm(a - b) / np.linalg.norm(b)
-
-
-def some_map(n, width, seed=0):
-    return (width / 4 * np.random.RandomState(seed).standard_normal((n, 2))).astype(np.float32)
 
 
 @pytest.mark.parametrize(

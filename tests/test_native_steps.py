@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy.spatial.distance import cdist
+from native_truth import relative, some_map, true_repulsion
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_backends.native.affinities import make_affinities
@@ -30,23 +30,6 @@ from tsne_backends.native.vectors import PULLS
 def team():
     with Team(2) as team:
         yield team
-
-
-def some_map(n, width, seed=0):
-    return (width / 4 * np.random.RandomState(seed).standard_normal((n, 2))).astype(np.float32)
-
-
-def true_repulsion(Y):
-    """Return Σ k² (y_i - y_j) of every point, and Z, in double precision."""
-    Y = Y.astype(np.float64)
-    kernel = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
-    Z = kernel.sum() - len(Y)
-    kernel **= 2
-    return kernel.sum(axis=1, keepdims=True) * Y - kernel @ Y, Z
-
-
-def relative(a, b):
-    return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
 # One step.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from native_truth import relative, true_repulsion
+from numba.core.errors import TypingError
 from scipy.interpolate import BSpline
 from scipy.signal import convolve2d
 from scipy.spatial.distance import cdist
@@ -310,6 +311,12 @@ def test_a_row_of_affinities_attracts(n_entries):
 @kernel
 def _bits(values, row, column, bar):
     return below(values, U(row), U(column), F(bar))
+
+
+@pytest.mark.parametrize("values", [np.ones((40, 40)), np.ones((40, 40), np.float32).T[:, :33]])
+def test_vectors_are_not_read_from_arrays_of_another_kind(values):
+    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
+        _bits(values, 0, 0, 0.5)
 
 
 @kernel

@@ -35,6 +35,15 @@ def _warm_engine():
     warm_up()
 
 
+@pytest.fixture(scope="module")
+def team():
+    """Two threads of our engine."""
+    from tsne_backends.native.threads import Team
+
+    with Team(2) as team:
+        yield team
+
+
 @pytest.fixture(autouse=True)
 def _own_cache_folder(tmp_path_factory, monkeypatch):
     """Keep the user's own cache and configuration folders out of the tests."""

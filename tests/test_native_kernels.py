@@ -19,14 +19,7 @@ from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.search import find_neighbors
-from tsne_backends.native.threads import Team
 from tsne_backends.native.vectors import PULLS
-
-
-@pytest.fixture(scope="module")
-def team():
-    with Team(2) as team:
-        yield team
 
 
 def on_grid(Y, h, team):

@@ -10,15 +10,8 @@ from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.placing import settle
 from tsne_backends.native.search import find_nearest, find_neighbors
-from tsne_backends.native.threads import Team
 
 STEPS = {"exaggeration": 1.5, "learning_rate": 0.1, "momentum": 0.8, "max_gradient": 0.25}
-
-
-@pytest.fixture(scope="module")
-def team():
-    with Team(2) as team:
-        yield team
 
 
 def blobs(n, d, seed=0):

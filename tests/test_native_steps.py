@@ -25,13 +25,6 @@ from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
 from tsne_backends.native.vectors import PULLS
 
-
-@pytest.fixture(scope="module")
-def team():
-    with Team(2) as team:
-        yield team
-
-
 # One step.
 
 N, TILES = 2500, 3

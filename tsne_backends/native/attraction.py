@@ -1,4 +1,4 @@
-"""Attraction, and the step of every point: one pass over the affinities and all per-point state.
+"""Attraction, and the step of every point: tile by tile, while a tile's points are in the cache.
 
 Repulsion is given, as ``repulsion`` or ``exact`` has summed it, and so are the rates of the
 ``schedule``. The share of the KL divergence that depends on neighbours' distances is summed here,

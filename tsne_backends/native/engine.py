@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tsne_backends.native.affinities import Affinities, SparseRows, lay_out
 from tsne_backends.native.attraction import REPORTS, log_distances, move
-from tsne_backends.native.exact import ExactRepulsion, is_quicker
+from tsne_backends.native.exact import ExactRepulsion, is_affordable
 from tsne_backends.native.grid import far_middle
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
@@ -228,7 +228,7 @@ class Engine:
         n = len(self._Y)
         exact = self._exact
         if exact is None or n <= FEWEST_ON_GRID:
-            exact = is_quicker(n, self._high - self._low, h)
+            exact = is_affordable(n, self._high - self._low, h)
         self._use_pairs = exact
         if self._use_pairs and self._pairs is None:
             self._pairs = ExactRepulsion(n, self._team)

@@ -1,6 +1,6 @@
 """Repulsion summed pair by pair, which for few points costs less than the smallest grid.
 
-Which of the two is quicker is told by fixed figures and not by a clock, because a seed must repeat;
+Which of the two is taken is told by fixed figures and not by a clock, because a seed must repeat;
 ``engine`` asks. The grid is in ``repulsion``.
 """
 
@@ -30,8 +30,8 @@ PATIENCE = 2.5
 MOST_PAIRED_ROWS = 2**14
 
 
-def is_quicker(n: int, span: NDArray[np.float64], h: float) -> bool:
-    """Say whether all pairs cost less than a grid under a map, or little more.
+def is_affordable(n: int, span: NDArray[np.float64], h: float) -> bool:
+    """Say whether all pairs cost less than a grid under a map, or not too much more.
 
     Parameters
     ----------

@@ -25,6 +25,10 @@ from numpy.typing import NDArray
 
 #: Nodes that one point touches along an axis.
 SUPPORT = 4
+#: Their four cubic B-spline weights at a place within a cell, and the negative of the weights'
+#: slopes, as six times polynomials: what multiplies each power of the place, the lowest first.
+WEIGHTS = ((1, 4, 1, 0), (-3, 0, 3, 0), (3, -6, 3, 0), (-1, 3, -3, 1))
+SLOPES = ((3, 0, -3, 0), (-6, 12, -6, 0), (3, -9, 9, -3))
 #: Nodes to each side over which a grid sums its own part of the kernel; in how many spacings that
 #: part ends, and how smoothly. On 2,000 normal points over 40 units (means of three seeds), forces
 #: err by 0.51, 0.97 and 2.2 % with h = 1/3, 0.4 and 1/2; on one transformed grid by 0.46, 0.95 and
@@ -163,8 +167,10 @@ def own_terms(h: float) -> NDArray[np.float32]:
     lag = np.abs(lags[:, None] - lags)
     between = K[lag[:, :, None, None], lag[None, None]]
     at = np.arange(9) / 8
-    w, d = _weights(at)
-    force = np.einsum("ia,ic,jb,jd,acbd->ij", d, w, w, w, between) * -0.5 / h
+    w, d = (
+        np.polynomial.polynomial.polyval(at, np.array(terms) / 6).T for terms in (WEIGHTS, SLOPES)
+    )
+    force = np.einsum("ia,ic,jb,jd,acbd->ij", d, w, w, w, between) * 0.5 / h
     potential = np.einsum("ia,ic,jb,jd,acbd->ij", w, w, w, w, between)
     f, g = (axis.ravel() for axis in np.meshgrid(at, at, indexing="ij"))
     p, q = f * (1 - f), g * (1 - g)
@@ -180,11 +186,3 @@ def _fitted(basis: list[NDArray[np.float64]], values: NDArray[np.float64]) -> ND
     """Return the coefficients of the basis that fit the values best."""
     fitted = np.linalg.lstsq(np.stack(basis, axis=1), values.ravel(), rcond=None)[0]
     return np.asarray(fitted, dtype=np.float64)
-
-
-def _weights(f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the four cubic B-spline weights at fractions of a cell, and their derivatives."""
-    e = 1 - f
-    weights = [e**3 / 6, 2 / 3 - f**2 * (1 - f / 2), 2 / 3 - e**2 * (1 - e / 2), f**3 / 6]
-    slopes = [-(e**2) / 2, -f * (2 - 1.5 * f), e * (2 - 1.5 * e), f**2 / 2]
-    return np.stack(weights, axis=-1), np.stack(slopes, axis=-1)

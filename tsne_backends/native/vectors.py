@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from tsne_backends.native.splitting import RADIUS, SUPPORT
+from tsne_backends.native.splitting import RADIUS, SLOPES, SUPPORT, WEIGHTS
 
 #: Charges of a row that `sum_rows` takes at once, affinities of a row that `attract` does, and
 #: values that `below` compares.
@@ -25,10 +25,6 @@ LANES, PULLS, COMPARED = 16, 8, 32
 #: Sums may be reordered, products added without rounding and divisions done by reciprocals, as in
 #: every kernel of ``jit``.
 _FLAGS = ("reassoc", "contract", "nsz", "arcp", "afn")
-#: The four cubic B-spline weights at a place within a cell, and the negative of their slopes, as
-#: polynomials: what multiplies each power of the place, the lowest first.
-_WEIGHTS = ((1, 4, 1, 0), (-3, 0, 3, 0), (3, -6, 3, 0), (-1, 3, -3, 1))
-_SLOPES = ((3, 0, -3, 0), (-6, 12, -6, 0), (3, -9, 9, -3))
 _SIXTH = 1 / 6
 
 
@@ -97,7 +93,7 @@ def interpolate(_typing: Any, field: Any, row: Any, column: Any, f: Any, g: Any)
         nodes = _Lines(context, builder, signature.args[0], array, SUPPORT)
         f, g = (_splat(builder, place, SUPPORT) for place in (f, g))
         weights, slopes, across, slopes_across = (
-            _polynomials(builder, place, terms) for place in (f, g) for terms in (_WEIGHTS, _SLOPES)
+            _polynomials(builder, place, terms) for place in (f, g) for terms in (WEIGHTS, SLOPES)
         )
         level, slope = None, None
         for a in range(SUPPORT):

@@ -1,0 +1,122 @@
+"""What a search keeps of what it compares, and how much it looks at."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from tsne_backends.native import search
+from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
+from tsne_backends.native.jit import U, kernel
+from tsne_backends.native.scan import distances_to_nearest
+from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import (
+    COMPARED,
+)
+
+
+def absorbed(products, wanted):
+    held, names, fill, limit = nothing_held(len(products), wanted)
+    half = products.shape[1] // 2
+    for offset, some in ((0, products[:, :half]), (half, products[:, half:])):
+        some = np.ascontiguousarray(some)
+        absorb(some, offset, held, names, fill, limit, wanted)
+    return held, names, fill
+
+
+@pytest.mark.parametrize("n", [40, 64, 500, 3001])
+@pytest.mark.parametrize("wanted", [1, 5, 33])
+@pytest.mark.parametrize(
+    "kind", ["any", "negative", "ties", "equal", "descending", "one far", "clustered"]
+)
+def test_the_nearest_are_among_the_candidates(kind, wanted, n):
+    rng = np.random.RandomState(0)
+    products = rng.standard_normal((6, n)).astype(np.float32)
+    if kind == "negative":
+        products -= 1000
+    elif kind == "ties":
+        products = np.round(products)
+    elif kind == "equal":
+        products[:] = 2.5
+    elif kind == "descending":
+        products = -np.sort(-products, axis=1)
+    elif kind == "one far":
+        products[:, -1] = 1e30
+    elif kind == "clustered":
+        products = np.where(rng.random_sample(products.shape) < 0.5, 1e-6 * products, products)
+    products = products.astype(np.float32)
+    held, names, fill = absorbed(products, wanted)
+    for row, values, which, count in zip(products, held, names, fill, strict=True):
+        assert min(wanted, n) <= count <= 2 * wanted + 2 * COMPARED
+        kept = which[:count]
+        np.testing.assert_array_equal(row[kept], values[:count])
+        assert len(set(kept.tolist())) == count
+        nearest = np.sort(row)[:wanted]
+        np.testing.assert_array_equal(np.sort(values[:count])[: len(nearest)], nearest)
+
+
+@pytest.mark.parametrize(("n", "k", "spare"), [(900, 20, 8), (2500, 1, 0), (30, 30, 5)])
+def test_distances_to_the_nearest_of_all(n, k, spare, team):
+    rng = np.random.RandomState(0)
+    points = rng.standard_normal((n, 6)).astype(np.float32)
+    rows = rng.standard_normal((150, 6)).astype(np.float32)
+    found = distances_to_nearest(rows, points, k, spare, team)
+    expected = np.sort(cdist(rows, points, "sqeuclidean"), axis=1)[:, k - 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_nearest_of_equal_rows_are_at_no_distance(n_threads):
+    rng = np.random.RandomState(0)
+    points = np.repeat(rng.standard_normal((400, 5)), 3, axis=0).astype(np.float32)
+    with Team(n_threads) as team:
+        third, fourth = (distances_to_nearest(points[:70], points, k, 9, team) for k in (3, 4))
+    np.testing.assert_array_equal(third, 0)
+    assert (fourth > 0).all()
+
+
+@kernel
+def _cut(values, names, count, wanted):
+    return _shrink(values, names, U(count), U(wanted))
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 90])
+@pytest.mark.parametrize("beyond", [0, 1, SPARE, SPARE + 1, 100])
+@pytest.mark.parametrize("kind", ["any", "equal", "half ties", "huge"])
+def test_candidates_are_cut_to_little_more_than_those_wanted(kind, beyond, wanted):
+    count = wanted + max(beyond, wanted)
+    values = np.random.RandomState(1).standard_normal(count + 5).astype(np.float32)
+    if kind == "equal":
+        values[:] = -3
+    elif kind == "half ties":
+        values[::2] = np.median(values)
+    elif kind == "huge":
+        values *= np.float32(1e30)
+    names = np.arange(100, 100 + len(values), dtype=np.uint32)
+    before = values.copy()
+    kept, bar = _cut(values, names, count, wanted)
+    assert wanted <= kept <= wanted + SPARE
+    np.testing.assert_array_equal(values[:kept], before[names[:kept] - 100])
+    assert len(set(names[:kept].tolist())) == kept
+    left_out = np.delete(before[:count], names[:kept].astype(int) - 100)
+    assert (left_out >= bar).all()
+    assert bar >= np.sort(before[:count])[wanted - 1]
+
+
+def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
+    """Scripted recalls, and how many points are then looked at."""
+    X = np.random.RandomState(0).standard_normal((20_000, 3)).astype(np.float32)
+    for recalls, expected in [
+        ((0.968, 0.9705, 0.971), (1, 0.9705)),
+        ((0.98, 0.9815), (0, 0.98)),
+        ((0.995,), (0, 0.995)),
+        ((0.5, 0.9, 0.98, 0.993), (3, 0.993)),
+        ((0.3, 0.301), (0, 0.3)),
+    ]:
+        hunt = search._Search(X, X, 10, team)
+        points, rows = hunt._arrange(3)
+        script = iter(recalls)
+        monkeypatch.setattr(search, "scan", lambda *_: (None, np.zeros((20_000, 10), np.float32)))
+        monkeypatch.setattr(search, "distances_to_nearest", lambda *_: np.ones(512, np.float32))
+        monkeypatch.setattr(search, "share_found", lambda *_, script=script: next(script))
+        seen, recall = hunt._learn(points, rows, 4)
+        assert (search._attempts(20_000, 10).index(seen), recall) == expected

@@ -1,0 +1,109 @@
+"""The loops in vectors against plain computations."""
+
+import numpy as np
+import pytest
+from native_truth import cubic
+from numba.core.errors import TypingError
+
+from tsne_backends.native.jit import U32, F, U, as_points, kernel
+from tsne_backends.native.splitting import RADIUS
+from tsne_backends.native.vectors import (
+    COMPARED,
+    LANES,
+    PULLS,
+    attract,
+    below,
+    interpolate,
+    lowest_bit,
+    sum_rows,
+)
+
+
+@kernel
+def _sums(charge, i, j, weights, scratch, line):
+    sum_rows(charge, U(i), U(j), weights, scratch, U(line))
+
+
+def test_rows_are_summed_in_vectors():
+    rng = np.random.RandomState(0)
+    charge = rng.standard_normal((2 * RADIUS + 5, 3 * LANES)).astype(np.float32)
+    weights = rng.standard_normal((RADIUS + 1, RADIUS + 1)).astype(np.float32)
+    scratch = np.zeros((RADIUS + 4, 3 * LANES), np.float32)
+    i, line = RADIUS + 2, 3
+    _sums(charge, i, LANES, weights, scratch, line)
+    for b in range(RADIUS + 1):
+        expected = weights[0, b] * charge[i]
+        for a in range(1, RADIUS + 1):
+            expected = expected + weights[a, b] * (charge[i - a] + charge[i + a])
+        found = scratch[line + b]
+        np.testing.assert_allclose(found[LANES : 2 * LANES], expected[LANES : 2 * LANES], atol=1e-5)
+        assert not found[:LANES].any()
+        assert not found[2 * LANES :].any()
+    assert not scratch[:line].any()
+
+
+@kernel
+def _read(field, row, column, f, g):
+    return interpolate(field, U(row), U(column), F(f), F(g))
+
+
+@pytest.mark.parametrize("f", [0.0, 0.3, 0.999])
+@pytest.mark.parametrize("g", [0.0, 0.6])
+def test_a_field_and_its_slope_are_read_with_cubic_splines(f, g):
+    field = np.random.RandomState(0).standard_normal((9, 11)).astype(np.float32)
+    row, column, step = 3, 4, 1e-5
+
+    def at(u, v):
+        across = cubic(np.arange(9) - (row + 1 + u)), cubic(np.arange(11) - (column + 1 + v))
+        return across[0] @ field.astype(np.float64) @ across[1]
+
+    value, down, right = _read(field, row, column, f, g)
+    assert value == pytest.approx(at(f, g), abs=1e-5)
+    assert down == pytest.approx((at(f - step, g) - at(f + step, g)) / (2 * step), abs=1e-4)
+    assert right == pytest.approx((at(f, g - step) - at(f, g + step)) / (2 * step), abs=1e-4)
+
+
+@kernel
+def _pull(points, x, y, columns, values, first, stop):
+    return attract(points, F(x), F(y), columns, values, U(first), U(stop))
+
+
+@pytest.mark.parametrize("n_entries", [0, PULLS, 5 * PULLS])
+def test_a_row_of_affinities_attracts(n_entries):
+    rng = np.random.RandomState(0)
+    Y = (3 * rng.standard_normal((50, 2))).astype(np.float32)
+    columns = rng.randint(50, size=6 * PULLS).astype(np.uint32)
+    values = rng.random_sample(6 * PULLS).astype(np.float32)
+    values[::5] = 0
+    own = Y[7].astype(np.float64)
+    found = _pull(as_points(Y), *Y[7], columns, values, PULLS, PULLS + n_entries)
+    some = slice(PULLS, PULLS + n_entries)
+    apart = own - Y[columns[some]].astype(np.float64)
+    weights = values[some] / (1 + (apart**2).sum(axis=1))
+    np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6)
+
+
+@kernel
+def _bits(values, row, column, bar):
+    return below(values, U(row), U(column), F(bar))
+
+
+@pytest.mark.parametrize("values", [np.ones((40, 40)), np.ones((40, 40), np.float32).T[:, :33]])
+def test_vectors_are_not_read_from_arrays_of_another_kind(values):
+    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
+        _bits(values, 0, 0, 0.5)
+
+
+@kernel
+def _lowest(bits):
+    return lowest_bit(U32(bits))
+
+
+def test_what_is_below_a_bar_is_told_in_bits():
+    values = np.random.RandomState(0).standard_normal((4, 2 * COMPARED)).astype(np.float32)
+    values[2, 9] = 0.5  # at the bar is not below it
+    for column in (0, 3, COMPARED):
+        bits = int(_bits(values, 2, column, 0.5))
+        expected = values[2, column : column + COMPARED] < 0.5
+        assert [bits >> at & 1 for at in range(COMPARED)] == expected.tolist()
+    assert [_lowest(bits) for bits in (1, 2, 12, 1 << 31)] == [0, 1, 2, 31]

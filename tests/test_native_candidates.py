@@ -7,20 +7,21 @@ from scipy.spatial.distance import cdist
 from tsne_backends.native import search
 from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
 from tsne_backends.native.jit import U, kernel
+from tsne_backends.native.products import PANEL, fill_panels, room_for_products, tiles_of
 from tsne_backends.native.scan import distances_to_nearest
 from tsne_backends.native.threads import Team
-from tsne_backends.native.vectors import (
-    COMPARED,
-)
 
 
-def absorbed(products, wanted):
-    held, names, fill, limit = nothing_held(len(products), wanted)
-    half = products.shape[1] // 2
-    for offset, some in ((0, products[:, :half]), (half, products[:, half:])):
-        some = np.ascontiguousarray(some)
-        absorb(some, offset, held, names, fill, limit, wanted)
-    return held, names, fill
+def absorbed(products, wanted, start, stop):
+    """Return candidates of rows that have these products with points, taken in at two times."""
+    n_rows, n = products.shape
+    panels = np.empty((-(-n // PANEL), 1 + n_rows, PANEL), np.float32)
+    fill_panels(np.ascontiguousarray(products.T), np.zeros((n, 1), np.float32), panels)
+    tiles = tiles_of(np.float32(-0.5) * np.eye(n_rows, dtype=np.float32))
+    held, half = nothing_held(n_rows, wanted), (start + stop) // 2
+    for first, last in ((start, half), (half, stop)):
+        absorb(tiles, panels, first, last, 1000, *room_for_products(), *held, wanted)
+    return held[:3]
 
 
 @pytest.mark.parametrize("n", [40, 64, 500, 3001])
@@ -30,7 +31,7 @@ def absorbed(products, wanted):
 )
 def test_the_nearest_are_among_the_candidates(kind, wanted, n):
     rng = np.random.RandomState(0)
-    products = rng.standard_normal((6, n)).astype(np.float32)
+    products = rng.standard_normal((7, n)).astype(np.float32)
     if kind == "negative":
         products -= 1000
     elif kind == "ties":
@@ -44,14 +45,18 @@ def test_the_nearest_are_among_the_candidates(kind, wanted, n):
     elif kind == "clustered":
         products = np.where(rng.random_sample(products.shape) < 0.5, 1e-6 * products, products)
     products = products.astype(np.float32)
-    held, names, fill = absorbed(products, wanted)
-    for row, values, which, count in zip(products, held, names, fill, strict=True):
-        assert min(wanted, n) <= count <= 2 * wanted + 2 * COMPARED
-        kept = which[:count]
-        np.testing.assert_array_equal(row[kept], values[:count])
-        assert len(set(kept.tolist())) == count
-        nearest = np.sort(row)[:wanted]
-        np.testing.assert_array_equal(np.sort(values[:count])[: len(nearest)], nearest)
+    for start, stop in ((0, n), (5, n - 3)):
+        held, names, fill = absorbed(products, wanted, start, stop)
+        assert (fill[len(products) :] == 0).all()
+        for row, values, which, count in zip(products, held, names, fill, strict=False):
+            assert min(wanted, stop - start) <= count <= 2 * wanted + 2 * PANEL
+            kept = which[:count].astype(int) - 1000
+            assert start <= kept.min()
+            assert kept.max() < stop
+            np.testing.assert_array_equal(row[kept], values[:count])
+            assert len(set(kept.tolist())) == count
+            nearest = np.sort(row[start:stop])[:wanted]
+            np.testing.assert_array_equal(np.sort(values[:count])[: len(nearest)], nearest)
 
 
 @pytest.mark.parametrize(("n", "k", "spare"), [(900, 20, 8), (2500, 1, 0), (30, 30, 5)])
@@ -75,30 +80,43 @@ def test_the_nearest_of_equal_rows_are_at_no_distance(n_threads):
 
 
 @kernel
-def _cut(values, names, count, wanted):
-    return _shrink(values, names, U(count), U(wanted))
+def _cut(values, names, count, wanted, spare):
+    return _shrink(values, names, U(count), U(wanted), U(spare))
 
 
 @pytest.mark.parametrize("wanted", [1, 7, 90])
 @pytest.mark.parametrize("beyond", [0, 1, SPARE, SPARE + 1, 100])
-@pytest.mark.parametrize("kind", ["any", "equal", "half ties", "huge"])
-def test_candidates_are_cut_to_little_more_than_those_wanted(kind, beyond, wanted):
-    count = wanted + max(beyond, wanted)
-    values = np.random.RandomState(1).standard_normal(count + 5).astype(np.float32)
+@pytest.mark.parametrize("spare", [0, SPARE])
+@pytest.mark.parametrize(
+    "kind", ["any", "equal", "zero", "half ties", "huge", "tiny", "neighbouring", "from 1e-30 on"]
+)
+def test_candidates_are_cut_to_those_wanted_and_few_more(kind, spare, beyond, wanted):
+    count = wanted + max(beyond, 1)
+    rng = np.random.RandomState(1)
+    values = rng.standard_normal(count + 5).astype(np.float32)
     if kind == "equal":
         values[:] = -3
+    elif kind == "zero":
+        values[:] = 0
     elif kind == "half ties":
         values[::2] = np.median(values)
     elif kind == "huge":
         values *= np.float32(1e30)
+    elif kind == "tiny":
+        values *= np.float32(1e-37)
+    elif kind == "neighbouring":
+        values = np.where(values < 0, np.float32(1), np.nextafter(np.float32(1), np.float32(2)))
+    elif kind == "from 1e-30 on":
+        values = (10.0 ** rng.uniform(-30, 30, count + 5)).astype(np.float32)
     names = np.arange(100, 100 + len(values), dtype=np.uint32)
     before = values.copy()
-    kept, bar = _cut(values, names, count, wanted)
-    assert wanted <= kept <= wanted + SPARE
+    kept, bar = _cut(values, names, count, wanted, spare)
+    assert wanted <= kept <= wanted + spare
     np.testing.assert_array_equal(values[:kept], before[names[:kept] - 100])
     assert len(set(names[:kept].tolist())) == kept
     left_out = np.delete(before[:count], names[:kept].astype(int) - 100)
     assert (left_out >= bar).all()
+    assert (np.sort(left_out) >= values[:kept].max()).all()
     assert bar >= np.sort(before[:count])[wanted - 1]
 
 

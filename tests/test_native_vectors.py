@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 from native_truth import cubic
-from numba.core.errors import TypingError
 
-from tsne_backends.native.jit import U32, F, U, as_points, kernel
+from tsne_backends.native.jit import F, U, as_points, kernel
 from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.vectors import (
-    COMPARED,
     LANES,
     PULLS,
     attract,
-    below,
     interpolate,
-    lowest_bit,
     sum_rows,
 )
 
@@ -81,29 +77,3 @@ def test_a_row_of_affinities_attracts(n_entries):
     apart = own - Y[columns[some]].astype(np.float64)
     weights = values[some] / (1 + (apart**2).sum(axis=1))
     np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6)
-
-
-@kernel
-def _bits(values, row, column, bar):
-    return below(values, U(row), U(column), F(bar))
-
-
-@pytest.mark.parametrize("values", [np.ones((40, 40)), np.ones((40, 40), np.float32).T[:, :33]])
-def test_vectors_are_not_read_from_arrays_of_another_kind(values):
-    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
-        _bits(values, 0, 0, 0.5)
-
-
-@kernel
-def _lowest(bits):
-    return lowest_bit(U32(bits))
-
-
-def test_what_is_below_a_bar_is_told_in_bits():
-    values = np.random.RandomState(0).standard_normal((4, 2 * COMPARED)).astype(np.float32)
-    values[2, 9] = 0.5  # at the bar is not below it
-    for column in (0, 3, COMPARED):
-        bits = int(_bits(values, 2, column, 0.5))
-        expected = values[2, column : column + COMPARED] < 0.5
-        assert [bits >> at & 1 for at in range(COMPARED)] == expected.tolist()
-    assert [_lowest(bits) for bits in (1, 2, 12, 1 << 31)] == [0, 1, 2, 31]

@@ -7,127 +7,164 @@ when all are there. Which rows are compared is in ``scan``.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel
-from tsne_backends.native.lists import FAR
-from tsne_backends.native.vectors import COMPARED, below, lowest_bit
+from tsne_backends.native.products import FAR, PANEL, TILE, compare, lowest_bit
 
 #: How many candidates more than those wanted may be left when their number is cut, and how often a
 #: bar between them is guessed.
 SPARE, GUESSES = 16, 12
+#: What is above a value for certain: by so much of it, or so much.
+ABOVE, TINY = 1e-6, 1e-30
 
 
-def nothing_held(n_rows: int, wanted: int) -> tuple[NDArray[Any], ...]:
-    """Return room for candidates, for their numbers, how many there are, and limits to them.
+class Held(NamedTuple):
+    """Candidates of some rows, with room for whole tiles of them.
 
-    There is room for those left when their number is cut, and for as many as are compared at once.
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, room), float32
+        Products, in no order.
+    names : ndarray of shape (n_rows, room), uint32
+        Which points these are.
+    fill : ndarray of shape (n_rows,), uint32
+        How many there are.
+    limit : ndarray of shape (n_rows,), float32
+        What is not below is no candidate.
     """
-    assert SPARE <= COMPARED
-    held = np.empty((n_rows, 2 * wanted + 2 * COMPARED), dtype=np.float32)
-    names = np.empty(held.shape, dtype=np.uint32)
-    return held, names, np.zeros(n_rows, np.uint32), np.full(n_rows, FAR, np.float32)
+
+    values: NDArray[np.float32]
+    names: NDArray[np.uint32]
+    fill: NDArray[np.uint32]
+    limit: NDArray[np.float32]
+
+    def forget(self, n_rows: int) -> None:
+        """Hold nothing, for so many rows; where there is no row, nothing is below the limit."""
+        self.fill[:] = 0
+        self.limit[:n_rows], self.limit[n_rows:] = FAR, -FAR
+
+
+def nothing_held(n_rows: int, wanted: int) -> Held:
+    """Return room for candidates: those left when their number is cut, and two panels' more."""
+    assert SPARE <= PANEL
+    n, room = -(-n_rows // TILE) * TILE, 2 * wanted + 2 * PANEL
+    values, limit = np.empty((n, room), np.float32), np.empty(n, np.float32)
+    held = Held(values, np.empty((n, room), np.uint32), np.empty(n, np.uint32), limit)
+    held.forget(n_rows)
+    return held
 
 
 @finite_kernel
 def absorb(
-    products: Any, offset: int, held: Any, names: Any, fill: Any, limit: Any, wanted: int
+    tiles: Any,
+    panels: Any,
+    start: int,
+    stop: int,
+    number: int,
+    products: Any,
+    nearer: Any,
+    held: Any,
+    names: Any,
+    fill: Any,
+    limit: Any,
+    wanted: int,
 ) -> None:
-    """Add to each row's candidates what is nearer than its limit; shrink where they overflow."""
-    n, capacity = U(products.shape[1]), U(held.shape[1])
-    for i in range(U(len(products))):
-        bar, count = limit[i], U(fill[i])
-        for block in range(U0, n, U(COMPARED)):
-            if block + U(COMPARED) <= n:
-                nearer = below(products, i, block, bar)
-            else:
-                nearer = U32(0)
-                for j in range(block, n):
-                    if products[i, j] < bar:
-                        nearer |= U32(1) << U32(j - block)
-            if nearer == U32(0):
+    """Add to each row's candidates the points nearer than its limit; shrink where they overflow.
+
+    Parameters
+    ----------
+    tiles, panels : ndarray, float32
+        The rows, and the points; see ``products``.
+    start, stop : int
+        Which points.
+    number : int
+        What the first of all points is called.
+    products, nearer : ndarray
+        Scratch; see `compare`.
+    held, names, fill, limit
+        See `Held`.
+    wanted : int
+        Candidates per row that are needed.
+    """
+    first, last = U(start) // U(PANEL), (U(stop) - U1) // U(PANEL)
+    every = U32((1 << PANEL) - 1)
+    for tile in range(U(len(tiles))):
+        for panel in range(first, last + U1):
+            if compare(tiles, tile, panels, panel, limit, products, nearer) == 0:
                 continue
-            if count + U(COMPARED) > capacity:
-                count, bar = _shrink(held[i], names[i], count, U(wanted))
-            while nearer != U32(0):
-                hit = block + U(lowest_bit(nearer))
-                nearer &= nearer - U32(1)
-                held[i, count] = products[i, hit]
-                names[i, count] = U(offset) + hit
-                count += U(products[i, hit] < bar)
-        if bar == FAR and count >= U(2 * wanted):
-            count, bar = _shrink(held[i], names[i], count, U(wanted))
-        limit[i], fill[i] = bar, count
+            among = every
+            if panel == first:
+                among &= every << U32(U(start) % U(PANEL))
+            if panel == last:
+                among &= every >> U32(U(PANEL - 1) - (U(stop) - U1) % U(PANEL))
+            name = U(number) + panel * U(PANEL)
+            for r in range(U(TILE)):
+                bits = U32(nearer[r]) & among
+                if bits == U32(0):
+                    continue
+                i = tile * U(TILE) + r
+                bar, count = limit[i], U(fill[i])
+                if count + U(PANEL) > U(held.shape[1]):
+                    count, bar = _shrink(held[i], names[i], count, U(wanted), U(SPARE))
+                while bits != U32(0):
+                    hit = U(lowest_bit(bits))
+                    bits &= bits - U32(1)
+                    held[i, count] = products[r, hit]
+                    names[i, count] = name + hit
+                    count += U(products[r, hit] < bar)
+                limit[i], fill[i] = bar, count
 
 
 @finite_kernel
-def _shrink(values: Any, names: Any, count: Any, wanted: Any) -> Any:
-    """Move the smallest values to the front, `wanted` or a few more; return how many, and a bar.
+def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any:
+    """Move the smallest values to the front, `wanted` or up to `spare` more; return how many.
 
-    All that are left out are at the bar or above it. It is found by counting what is below a
-    guess, which takes a fifth of the time of sorting them apart.
+    Also a bar: all that are left out are at it or above it. It is found by counting what is below
+    a guess, which takes a fifth of the time of sorting them apart.
     """
     low, high = values[U0], values[U0]
     for j in range(U1, count):
         low, high = min(low, values[j]), max(high, values[j])
-    under, over = U32(0), U32(count)
-    for guess in range(U(GUESSES)):
+    high += max(F(ABOVE) * abs(high), F(TINY))
+    under, over, kept, guess = U32(0), U32(count), U0, U0  # how many are below low, and below high
+    while kept == U0:
         share = F(0.5)
-        if guess % U(3) != U(2):  # as if they lay evenly between the last two guesses
-            share = min(F1, (F(wanted + U(SPARE // 2)) - F(under)) / (F(over) - F(under)))
+        if guess < U(GUESSES) and guess % U(3) != U(2):  # as if they lay evenly between the two
+            share = min(F1, (F(wanted) + F(0.5) * F(spare) - F(under)) / (F(over) - F(under)))
+        guess += U1
         bar = low + share * (high - low)
+        if bar <= low or bar >= high:
+            bar = low + F(0.5) * (high - low)
+        if bar <= low or bar >= high:
+            break  # all between are equal
         smaller = U32(0)
         for j in range(U0, count):
             smaller += U32(values[j] < bar)
         if smaller < U32(wanted):
             low, under = bar, smaller
-        elif smaller > U32(wanted + U(SPARE)):
+        elif smaller > U32(wanted + spare):
             high, over = bar, smaller
         else:
-            kept = U0
-            for j in range(U0, count):
-                value = values[j]
-                values[kept], names[kept] = value, names[j]
-                kept += U(value < bar)
-            return kept, bar
-    # Many are equal.
-    _select(values, names, count, wanted)
-    bar = values[U0]
-    for j in range(U1, wanted):
-        bar = max(bar, values[j])
-    return wanted, bar
-
-
-@finite_kernel
-def _select(values: Any, names: Any, count: Any, wanted: Any) -> None:
-    """Move the ``wanted`` smallest of ``count`` values to the front (Hoare's quickselect)."""
-    low, high = U0, count - U1
-    while low < high:
-        # Median of three as the pivot: runs of equal or ordered values are common here.
-        a, b, c = values[low], values[(low + high) // U(2)], values[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += U1
-            while values[j] > pivot:
-                j -= U1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                names[i], names[j] = names[j], names[i]
-                i += U1
-                if j == U0:
-                    break
-                j -= U1
-        if wanted <= j + U1 and j < high:
-            high = j
-        elif wanted > i:
-            low = i
-        else:
-            return
+            low, under, kept = bar, smaller, U(smaller)
+    if kept != U0:
+        kept = U0
+        for j in range(U0, count):
+            value = values[j]
+            values[kept], names[kept] = value, names[j]
+            kept += U(value < low)
+        return kept, low
+    equals = wanted - U(under)
+    for j in range(U0, count):
+        value = values[j]
+        values[kept], names[kept] = value, names[j]
+        if value < low or (value < high and equals > U0):
+            kept += U1
+            equals -= U(value >= low)
+    return kept, low
 
 
 @finite_kernel
@@ -164,7 +201,7 @@ def finish(
         i = U(start) + q
         count = U(fill[q])
         if count > U(wanted + SPARE):
-            count, _ = _shrink(held[q], names[q], count, U(wanted))
+            count, _ = _shrink(held[q], names[q], count, U(wanted), U(SPARE))
         others = U0
         for c in range(count):
             j = U(names[q, c])
@@ -178,7 +215,7 @@ def finish(
             names[q, others] = j
             others += U1
         if others > k:
-            _select(held[q], names[q], others, k)
+            _shrink(held[q], names[q], others, k, U0)
         for c in range(k):
             indices[i, c] = names[q, c]
             squared[i, c] = held[q, c]

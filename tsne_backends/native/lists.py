@@ -13,17 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, U0, F, U, finite_kernel
+from tsne_backends.native.jit import U32, U, finite_kernel
 from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.products import (
+    FAR,
+    PANEL,
+    TILE,
+    compare,
+    lowest_bit,
+    panels_of,
+    room_for_products,
+    tiles_of,
+)
 from tsne_backends.native.threads import Team
 
 #: Rows per list aimed at, and lists at most: this × √n, or making lists costs more than it saves.
 LIST_ROWS, MAX_LISTS_ROOT = 100, 4
 #: Rounds of k-means, and rows per centroid it learns from.
 ROUNDS, TRAINING_ROWS = 4, 40
-
-#: Farther than any row.
-FAR = F(3.0e38)
+#: Rows whose centroids are looked for at once.
+ASSIGNED_ROWS = 510
 
 
 @dataclass(frozen=True)
@@ -115,62 +124,44 @@ def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     return flat
 
 
-def augmented(
-    narrow: NDArray[np.float32], whole: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Return [x, |x|²] so that one product with [-2q, 1] gives |x|² - 2qx.
-
-    The squares are those of the whole rows where x is but a part of them: what is left out of two
-    rows is as good as at right angles, so that its squares add to their distance.
-    """
-    of = narrow if whole is None else whole
-    norms = np.einsum("ij,ij->i", of, of)
-    return np.ascontiguousarray(np.column_stack([narrow, norms]), dtype=np.float32)
-
-
 def _assign(
     points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the nearest centroid of every row, and the squared distance to it."""
-    n, block = len(points), 512
+    n = len(points)
     owner = np.empty(n, dtype=np.int64)
     squared = np.empty(n, dtype=np.float32)
-    transposed = np.ascontiguousarray(augmented(centroids).T)
+    panels = panels_of(centroids, centroids, team)
 
     def work(first: int, stop: int) -> None:
-        products = np.empty((block, len(centroids)), dtype=np.float32)
-        for tile in range(first, stop):
-            rows = slice(tile * block, min((tile + 1) * block, n))
-            queries = queries_of(points[rows])
-            out = products[: len(queries)]
-            np.dot(queries, transposed, out=out)
-            _nearest(out, points[rows], owner[rows], squared[rows])
+        scratch = room_for_products()
+        for block in range(first, stop):
+            rows = slice(block * ASSIGNED_ROWS, min((block + 1) * ASSIGNED_ROWS, n))
+            tiles = tiles_of(points[rows])
+            best = np.full(len(tiles) * TILE, FAR, dtype=np.float32)
+            where = np.zeros(len(best), dtype=np.int64)
+            _nearest(tiles, panels, *scratch, where, best)
+            some = points[rows]
+            owner[rows] = where[: len(some)]
+            squared[rows] = best[: len(some)] + np.einsum("ij,ij->i", some, some)
 
-    team.run(work, -(-n // block))
+    team.run(work, -(-n // ASSIGNED_ROWS))
     return owner, squared
 
 
-def queries_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [-2x, 1] of every row x; see `augmented`."""
-    queries = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
-    np.multiply(rows, F(-2), out=queries[:, :-1])
-    queries[:, -1] = 1
-    return queries
-
-
 @finite_kernel
-def _nearest(products: Any, rows: Any, owner: Any, squared: Any) -> None:
-    for i in range(U(len(products))):
-        best: Any = FAR
-        where: Any = U0
-        for j in range(U(products.shape[1])):
-            if products[i, j] < best:
-                best, where = products[i, j], j
-        norm = F0
-        for j in range(U(rows.shape[1])):
-            norm += rows[i, j] * rows[i, j]
-        owner[i] = where
-        squared[i] = best + norm
+def _nearest(tiles: Any, panels: Any, products: Any, nearer: Any, where: Any, best: Any) -> None:
+    for tile in range(U(len(tiles))):
+        for panel in range(U(len(panels))):
+            if compare(tiles, tile, panels, panel, best, products, nearer) == 0:
+                continue
+            for r in range(U(TILE)):
+                row, bits = tile * U(TILE) + r, U32(nearer[r])
+                while bits != U32(0):
+                    hit = U(lowest_bit(bits))
+                    bits &= bits - U32(1)
+                    if products[r, hit] < best[row]:
+                        best[row], where[row] = products[r, hit], panel * U(PANEL) + hit
 
 
 @finite_kernel

@@ -1,6 +1,6 @@
-"""Comparing rows with rows, list by list, by blocks of matrix products.
+"""Comparing rows with rows, list by list, by products of rows and points.
 
-A list's rows are searched together: product of the list with each of the lists nearest to it, in
+A list's rows are searched together: compared with each of the lists nearest to it, in
 that order, until enough rows were seen. Lists that cannot improve any row are skipped, by the
 triangle inequality. Searching *every* list is exact, and since near lists come first, thresholds
 are tight early and most pairs cost one comparison.
@@ -14,8 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.candidates import absorb, finish, nothing_held, reach_of
-from tsne_backends.native.jit import F
-from tsne_backends.native.lists import FAR, Lists, augmented, queries_of
+from tsne_backends.native.lists import Lists
+from tsne_backends.native.products import (
+    PANEL,
+    fill_panels,
+    panels_of,
+    room_for_products,
+    tiles_of,
+)
 from tsne_backends.native.threads import Team
 
 #: Candidates to keep beyond those wanted, because products of single precision misplace near ties.
@@ -27,7 +33,7 @@ MOST_TOGETHER = 512
 #: rows.
 ROUND_LISTS, NEAR_LISTS, STRETCH_ROWS = 8, 32, 1024
 #: Rows compared with all points together.
-TILE_ROWS = 64
+TOGETHER = 126
 
 
 @dataclass(frozen=True)
@@ -82,35 +88,32 @@ def scan(
     wanted = min(len(points.whole), k + among + spare)  # a row is among its own candidates
     indices = np.empty((n_rows, k), dtype=np.uint32)
     squared = np.empty((n_rows, k), dtype=np.float32)
-    columns = augmented(points.narrow, points.whole)
-    transposed = np.ascontiguousarray(augmented(lists.centroids).T)
+    panels = panels_of(points.narrow, points.whole, team)
+    squares = np.einsum("ij,ij->i", lists.centroids, lists.centroids)
     sizes = np.diff(lists.starts)
     blocks = _blocks(rows.lists, which)
     longest = max((end - start for _, start, end in blocks), default=0)
 
     def work(first: int, stop: int) -> None:
-        held, names, fill, limit = nothing_held(longest, wanted)
-        products = np.empty(longest * STRETCH_ROWS, dtype=np.float32)
+        held = nothing_held(longest, wanted)
+        scratch = room_for_products()
         for one, start, end in blocks[first:stop]:
             m = end - start
-            fill[:m], limit[:m] = 0, FAR
-            queries = queries_of(rows.narrow[start:end])
+            held.forget(m)
+            tiles = tiles_of(rows.narrow[start:end])
             centre = lists.centroids[one]
-            apart = np.sqrt(
-                np.maximum(queries_of(centre[None]) @ transposed + float(centre @ centre), 0)
-            )[0]
+            apart = squares + squares[one] - 2 * (lists.centroids @ centre)
+            apart = np.sqrt(np.maximum(apart, 0))
             nearest = np.argsort(apart, kind="stable")
             enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
             least = apart - rows.lists.radii[one] - lists.radii
             for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
-                reach = reach_of(rows.narrow[start:end], limit)
+                reach = reach_of(rows.narrow[start:end], held.limit)
                 for a, b in _stretches(few[least[few] <= reach], lists.starts):
                     if team.interrupted:
                         return
-                    out = products[: m * (b - a)].reshape(m, b - a)
-                    np.dot(queries, columns[a:b].T, out=out)
-                    absorb(out, a, held, names, fill, limit, wanted)
-            found = held, names, fill, wanted
+                    absorb(tiles, panels, a, b, 0, *scratch, *held, wanted)
+            found = held.values, held.names, held.fill, wanted
             finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
@@ -137,22 +140,25 @@ def distances_to_nearest(
     wanted = min(len(points), k + spare)
     indices = np.empty((len(rows), k), dtype=np.uint32)
     squared = np.empty((len(rows), k), dtype=np.float32)
-    norms = np.einsum("ij,ij->i", points, points)
+    width = points.shape[1]
 
     def work(first: int, stop: int) -> None:
-        for start in range(first * TILE_ROWS, min(stop * TILE_ROWS, len(rows)), TILE_ROWS):
-            queries = rows[start : start + TILE_ROWS] * F(-2)
-            held, names, fill, limit = nothing_held(len(queries), wanted)
+        panels = np.empty((STRETCH_ROWS // PANEL, 1 + width, PANEL), dtype=np.float32)
+        scratch = room_for_products()
+        for start in range(first * TOGETHER, min(stop * TOGETHER, len(rows)), TOGETHER):
+            m = min(TOGETHER, len(rows) - start)
+            tiles = tiles_of(rows[start : start + m])
+            held = nothing_held(m, wanted)
             for a in range(0, len(points), STRETCH_ROWS):
                 if team.interrupted:
                     return
-                products = queries @ points[a : a + STRETCH_ROWS].T
-                products += norms[a : a + STRETCH_ROWS]
-                absorb(products, a, held, names, fill, limit, wanted)
-            found = held, names, fill, wanted
-            finish(rows, start, len(queries), points, False, *found, indices, squared)
+                some = points[a : a + STRETCH_ROWS]
+                fill_panels(some, some, panels)
+                absorb(tiles, panels, 0, len(some), a, *scratch, *held, wanted)
+            found = held.values, held.names, held.fill, wanted
+            finish(rows, start, m, points, False, *found, indices, squared)
 
-    team.run(work, -(-len(rows) // TILE_ROWS))
+    team.run(work, -(-len(rows) // TOGETHER))
     farthest: NDArray[np.float32] = squared.max(axis=1)
     return farthest
 

@@ -1,0 +1,86 @@
+"""Products of rows and points, and which of them are below a bar."""
+
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+from scipy.spatial.distance import cdist
+
+from tsne_backends.native.jit import U32, U, kernel
+from tsne_backends.native.products import (
+    FAR,
+    PANEL,
+    TILE,
+    compare,
+    lowest_bit,
+    panels_of,
+    room_for_products,
+    tiles_of,
+)
+
+
+@kernel
+def _compared(tiles, tile, panels, panel, bars, products, nearer):
+    return compare(tiles, U(tile), panels, U(panel), bars, products, nearer)
+
+
+@pytest.mark.parametrize("n", [PANEL - 1, PANEL, 3 * PANEL + 1, 100 * PANEL])
+@pytest.mark.parametrize("width", [1, 2, 20, 193])
+def test_every_pair_of_a_tile_and_a_panel_is_compared(width, n, team):
+    rng = np.random.RandomState(0)
+    rows = rng.standard_normal((2 * TILE + 1, width)).astype(np.float32)
+    points = rng.standard_normal((n, width)).astype(np.float32)
+    tiles, panels = tiles_of(rows), panels_of(points, points, team)
+    assert tiles.shape == (3, width, TILE)
+    assert panels.shape == (-(-n // PANEL), 1 + width, PANEL)
+    expected = np.full((3 * TILE, len(panels) * PANEL), FAR, np.float64)
+    norms = (rows.astype(np.float64) ** 2).sum(axis=1)
+    expected[: len(rows), :n] = cdist(rows, points, "sqeuclidean") - norms[:, None]
+    expected[len(rows) :, :n] = (points.astype(np.float64) ** 2).sum(axis=1)
+    bars = np.median(expected[:, :n], axis=1).astype(np.float32)
+    for tile in range(3):
+        some = slice(tile * TILE, (tile + 1) * TILE)
+        for panel in (0, len(panels) - 1):
+            products, nearer = room_for_products()
+            hits = _compared(tiles, tile, panels, panel, bars, products, nearer)
+            truth = expected[some, panel * PANEL : (panel + 1) * PANEL]
+            np.testing.assert_allclose(products, truth, rtol=1e-5, atol=1e-4)
+            below = products < bars[some, None]
+            bits = (nearer[:, None] >> np.arange(PANEL)) & 1
+            np.testing.assert_array_equal(bits, below)
+            assert hits == np.bitwise_or.reduce(nearer)
+
+
+def test_what_is_left_out_of_points_counts_in_full(team):
+    """Axes that are left out add to every distance as if at right angles."""
+    whole = np.random.RandomState(0).standard_normal((PANEL, 5)).astype(np.float32)
+    panels = panels_of(np.ascontiguousarray(whole[:, :2]), whole, team)
+    np.testing.assert_allclose(panels[0, 0], (whole**2).sum(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(panels[0, 1:], whole[:, :2].T)
+
+
+def test_what_is_at_a_bar_is_not_below_it(team):
+    points = np.zeros((PANEL, 1), np.float32)
+    products, nearer = room_for_products()
+    tiles, panels = tiles_of(np.ones((TILE, 1), np.float32)), panels_of(points, points, team)
+    bars = np.array([0, 1e-30, -1, FAR, -FAR, 0], np.float32)
+    hits = _compared(tiles, 0, panels, 0, bars, products, nearer)
+    every = (1 << PANEL) - 1
+    assert nearer.tolist() == [0, every, 0, every, 0, 0]
+    assert hits == every
+
+
+@pytest.mark.parametrize("wrong", [np.ones((3, 4, TILE)), np.ones((3, 4, 40), np.float32)[..., :6]])
+def test_vectors_are_not_read_from_arrays_of_another_kind(wrong, team):
+    points = np.zeros((PANEL, 4), np.float32)
+    bars, panels = np.zeros(3 * TILE, np.float32), panels_of(points, points, team)
+    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
+        _compared(wrong, 0, panels, 0, bars, *room_for_products())
+
+
+@kernel
+def _lowest(bits):
+    return lowest_bit(U32(bits))
+
+
+def test_the_lowest_bit_is_found():
+    assert [_lowest(bits) for bits in (1, 2, 12, 1 << 31)] == [0, 1, 2, 31]

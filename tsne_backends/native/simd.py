@@ -1,0 +1,100 @@
+"""Vectors of the processor, in the compiler's own language.
+
+What kernels that are written in vectors are made of; processors whose vectors are shorter take
+several for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.errors import TypingError
+
+#: Sums may be reordered, products added without rounding and divisions done by reciprocals, as in
+#: every kernel of ``jit``.
+FLAGS = ("reassoc", "contract", "nsz", "arcp", "afn")
+
+
+def must_be(array: Any, dtype: Any) -> None:
+    """Refuse an array in which vectors would be read from wrong places."""
+    if array.layout != "C" or array.dtype != dtype:
+        raise TypingError(f"Vectors are of contiguous {dtype}; an array was {array}.")
+
+
+class Lines:
+    """Vectors in the lines of a matrix of float32, in the order of memory."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, array: Any, lanes: int) -> None:
+        matrix = context.make_array(kind)(context, builder, array)
+        self._builder, self._data = builder, matrix.data
+        self._width = cgutils.unpack_tuple(builder, matrix.shape)[1]
+        self._kind = floats(lanes)
+
+    def load(self, line: Any, further: int, column: Any) -> Any:
+        """Return the vector that begins at a column, so many lines further."""
+        offset = self._offset(line, further, column)
+        return load(self._builder, self._data, offset, self._kind)
+
+    def store(self, line: Any, further: int, column: Any, value: Any) -> None:
+        """Write it there."""
+        store(self._builder, self._data, self._offset(line, further, column), value)
+
+    def _offset(self, line: Any, further: int, column: Any) -> Any:
+        """Return the vector that begins at a column, so many lines further."""
+        line = self._builder.add(line, ir.Constant(line.type, further))
+        return self._builder.add(self._builder.mul(line, self._width), column)
+
+
+def pointer_to(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+    """Return a pointer to the vector of a kind that begins so many values after another."""
+    return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
+
+
+def load(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+    """Return the vector of a kind that begins so many values after a pointer."""
+    return builder.load(pointer_to(builder, data, offset, kind), align=4)
+
+
+def store(builder: Any, data: Any, offset: Any, value: Any) -> None:
+    """Write a vector so many values after a pointer."""
+    builder.store(value, pointer_to(builder, data, offset, value.type), align=4)
+
+
+def floats(lanes: int) -> Any:
+    """Return the kind of vectors of so many float32."""
+    return ir.VectorType(ir.FloatType(), lanes)
+
+
+def add(builder: Any, a: Any, b: Any) -> Any:
+    """Return the sum of two vectors."""
+    return builder.fadd(a, b, flags=FLAGS)
+
+
+def shuffled(builder: Any, vector: Any, places: Sequence[int]) -> Any:
+    """Return the values at some places of a vector, in that order."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def splat(builder: Any, value: Any, lanes: int) -> Any:
+    """Return a vector all of whose values are one."""
+    undefined = ir.Constant(floats(lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return one_of(builder, first, 0)
+
+
+def one_of(builder: Any, vector: Any, place: int) -> Any:
+    """Return a vector all of whose values are the one at a place of another."""
+    return shuffled(builder, vector, [place] * vector.type.count)
+
+
+def sum_of(builder: Any, vector: Any) -> Any:
+    """Return the sum of a vector's values, a power of two many."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        sides = (range(half), range(half, 2 * half))
+        vector = add(builder, *(shuffled(builder, vector, side) for side in sides))
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))

@@ -17,9 +17,11 @@ from benchmarks import data, harness
 from benchmarks.tables import Results, markdown
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, move
+from tsne_backends.native.candidates import absorb, nothing_held
 from tsne_backends.native.engine import GO_ON, Engine
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
+from tsne_backends.native.products import panels_of, room_for_products, tiles_of
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
 from tsne_backends.native.search import find_neighbors
@@ -27,6 +29,8 @@ from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.threads import Team
 
 REPEATS = 15
+#: Features of rows that are compared.
+WIDTHS = (3, 10, 20, 80, 192, 768)
 
 
 def main() -> None:
@@ -39,7 +43,7 @@ def main() -> None:
         for n in options.sizes:
             for line in measure(name, n):
                 results.add({"data": name, "n": n, **line})
-    for line in roofs():
+    for line in (*comparisons(), *roofs()):
         results.add({"data": "", "n": "", **line})
     results.finish(markdown(results.rows))
 
@@ -86,6 +90,23 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
         _line("all else", whole - push - pull, None, None, f"{1e3 * whole:.2f} ms in all"),
     ]
+
+
+def comparisons() -> list[dict[str, Any]]:
+    """Time the search comparing rows with points that are not near, which is most of its work."""
+    lines = []
+    for width in WIDTHS:
+        rows, points = np.random.RandomState(0).standard_normal((2, 1_020, width)).astype(F)
+        with Team(1) as team:
+            tiles, panels = tiles_of(rows), panels_of(points, points, team)
+            held, scratch = nothing_held(len(rows), 1), room_for_products()
+            held.forget(0)  # nothing is below any limit
+            every = (tiles, panels, 0, len(points), 0, *scratch, *held, 1)
+            (seconds,) = _seconds(lambda every=every: absorb(*every))
+        pairs = len(rows) * len(points)
+        # A product begins with a square, so that each feature is one multiplication and one sum.
+        lines.append(_line("comparing", seconds, None, 2 * width * pairs, f"{width} features"))
+    return lines
 
 
 def roofs() -> list[dict[str, Any]]:

@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 from native_truth import cubic
+from numba.core.errors import TypingError
 
 from tsne_backends.native.jit import F, U, as_points, kernel
 from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.vectors import (
     LANES,
+    OTHERS,
     PULLS,
+    PUSHED,
     attract,
     interpolate,
+    repel,
     sum_rows,
 )
 
@@ -77,3 +81,32 @@ def test_a_row_of_affinities_attracts(n_entries):
     apart = own - Y[columns[some]].astype(np.float64)
     weights = values[some] / (1 + (apart**2).sum(axis=1))
     np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6)
+
+
+@kernel
+def _push(axes, row, pushes):
+    return repel(axes, U(row), pushes)
+
+
+@pytest.mark.parametrize("row", [0, PUSHED, OTHERS - PUSHED, OTHERS, 3 * OTHERS - PUSHED])
+def test_points_and_all_later_ones_push_each_other(row):
+    rng = np.random.RandomState(0)
+    axes = (3 * rng.standard_normal((2, 3 * OTHERS))).astype(np.float32)
+    before = rng.standard_normal(axes.shape).astype(np.float32)
+    pushes = before.copy()
+    found = _push(axes, row, pushes)
+    kernels, expected = 0.0, before.astype(np.float64)
+    for i in range(row, row + PUSHED):
+        for j in range(i + 1, axes.shape[1]):
+            apart = axes[:, i].astype(np.float64) - axes[:, j]
+            kernel = 1 / (1 + apart @ apart)
+            kernels += kernel
+            expected[:, i] += kernel**2 * apart
+            expected[:, j] -= kernel**2 * apart
+    assert found == pytest.approx(kernels, rel=1e-6)
+    np.testing.assert_allclose(pushes, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pairs_are_not_read_from_arrays_of_another_kind():
+    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
+        _push(np.ones((2, OTHERS)), 0, np.ones((2, OTHERS), np.float32))

@@ -12,20 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.grid import MIN_NODES
-from tsne_backends.native.jit import F0, F1, U0, U1, U, kernel
+from tsne_backends.native.jit import F0, U1, U2, U, kernel
 from tsne_backends.native.repulsion import LEAST_PAIR
 from tsne_backends.native.splitting import SUPPORT
 from tsne_backends.native.threads import Team
+from tsne_backends.native.vectors import OTHERS, PUSHED, repel
 
-#: Rows in one tile.
-TILE_ROWS = 64
-#: What one pair, one point on a grid, one node of it with its share of coarser ones, and the calls
-#: of one grid cost, in seconds of one core (Zen 4). They only decide which way is taken; the
-#: machine does not, because a seed must repeat.
-PAIR_SECONDS, POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 1.35e-10, 2e-8, 3.2e-9, 1.5e-4
+#: Rows in one tile, whose pairs with later rows are summed together.
+TILE_ROWS = 256
+#: How far from all points, and from each other, those are that fill up vectors.
+FARTHEST = 1e15
+#: What one ordered pair, one point on a grid, one node of it with its share of coarser ones, and
+#: the calls of one grid cost, in seconds of one core (Zen 4). They only decide which way is taken;
+#: the machine does not, because a seed must repeat.
+PAIR_SECONDS, POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 8e-11, 2e-8, 3.2e-9, 1.5e-4
 #: How much longer pairs may take than a grid, because their forces are exact: 1,000 iterations on
 #: 2,000 to 3,000 rows end at a KL divergence 1 to 3 % lower than on a grid.
-PATIENCE = 2.5
+PATIENCE = 1.5
 #: Most rows whose pairs are ever summed.
 MOST_PAIRED_ROWS = 2**14
 
@@ -60,9 +63,15 @@ class ExactRepulsion:
     """
 
     def __init__(self, n: int, team: Team) -> None:
-        self._team = team
-        self._axes = np.empty((2, n), dtype=np.float32)
-        self._sums = np.empty(-(-n // TILE_ROWS), dtype=np.float64)
+        self._n, self._team = n, team
+        # Points that fill up the last vector are so far from all, and from each other, that their
+        # kernel is nothing in single precision.
+        filled = -(-n // OTHERS) * OTHERS
+        self._axes = np.empty((2, filled), dtype=np.float32)
+        self._axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)
+        n_tiles = -(-n // TILE_ROWS)
+        self._pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
+        self._sums = np.empty(n_tiles, dtype=np.float64)
 
     def forces(self, Y: NDArray[np.float32], out: NDArray[np.float32]) -> float:
         """Write Σ_j k² (y_i - y_j) of every point to ``out`` and return Z.
@@ -78,27 +87,23 @@ class ExactRepulsion:
             Sum of the kernel over all ordered pairs of different points, of which single precision
             leaves nothing where all are far apart: at least `LEAST_PAIR` per point.
         """
-        self._axes[:] = Y.T
-        self._team.run(_repel, len(self._sums), self._axes[0], self._axes[1], out, self._sums)
-        return max(float(self._sums.sum()), LEAST_PAIR * len(Y))
+        self._axes[:, : self._n] = Y.T
+        seconds = PAIR_SECONDS * float(self._n) ** 2
+        n_tiles = len(self._sums)
+        self._team.run(_repel, n_tiles, self._axes, self._pushes, self._sums, seconds=seconds)
+        out[:] = self._pushes.sum(axis=0)[:, : self._n].T
+        return max(2 * float(self._sums.sum()), LEAST_PAIR * self._n)
 
 
 @kernel
-def _repel(first: int, stop: int, x: Any, y: Any, out: Any, sums: Any) -> None:
-    n = U(len(x))
+def _repel(first: int, stop: int, axes: Any, pushes: Any, sums: Any) -> None:
+    """Sum what pairs push whose first point is in a tile; each tile has sums of its own."""
+    n = U(axes.shape[1])
     for t in range(U(first), U(stop)):
-        total: Any = 0.0
-        for i in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), n)):
-            dx, dy, z = F0, F0, F0
-            # Without itself, beside whose kernel of 1 those of far points would be lost.
-            for begin, end in ((U0, i), (i + U1, n)):
-                for j in range(begin, end):
-                    u, v = x[i] - x[j], y[i] - y[j]
-                    k = F1 / (F1 + u * u + v * v)
-                    z += k
-                    k *= k
-                    dx += k * u
-                    dy += k * v
-            out[i, U0], out[i, U1] = dx, dy
-            total += z
+        pushed, total = pushes[t], 0.0
+        for axis in range(U2):
+            for i in range(n):
+                pushed[axis, i] = F0
+        for i in range(t * U(TILE_ROWS), min((t + U1) * U(TILE_ROWS), n), U(PUSHED)):
+            total += repel(axes, i, pushed)
         sums[t] = total

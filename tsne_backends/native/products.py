@@ -178,7 +178,7 @@ def _multiplied(builder: Any, row: Any, point: Any, width: Any) -> list[Any]:
     totals = []
     for r, total in enumerate(sums):
         value = builder.load(builder.gep(row, [builder.add(first, word(r))]))
-        product = builder.fmul(simd.splat(builder, value, PANEL), values, flags=simd.FLAGS)
+        product = simd.multiply(builder, simd.splat(builder, value, PANEL), values)
         totals.append(simd.add(builder, total, product))
     begun = ((axis, word(0), following), *zip(sums, [squares] * TILE, totals, strict=True))
     for one, at_first, later in begun:

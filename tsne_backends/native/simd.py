@@ -25,27 +25,39 @@ def must_be(array: Any, dtype: Any) -> None:
 
 
 class Lines:
-    """Vectors in the lines of a matrix of float32, in the order of memory."""
+    """Vectors in the lines of a matrix of float32, in the order of memory.
+
+    Attributes
+    ----------
+    width : uint64
+        Columns of the matrix.
+    """
 
     def __init__(self, context: Any, builder: Any, kind: Any, array: Any, lanes: int) -> None:
         matrix = context.make_array(kind)(context, builder, array)
         self._builder, self._data = builder, matrix.data
-        self._width = cgutils.unpack_tuple(builder, matrix.shape)[1]
+        self.width = cgutils.unpack_tuple(builder, matrix.shape)[1]
         self._kind = floats(lanes)
 
-    def load(self, line: Any, further: int, column: Any) -> Any:
-        """Return the vector that begins at a column, so many lines further."""
-        offset = self._offset(line, further, column)
-        return load(self._builder, self._data, offset, self._kind)
+    def load(self, line: Any, column: Any) -> Any:
+        """Return the vector that begins at a column."""
+        return load(self._builder, self._data, self._offset(line, column), self._kind)
 
-    def store(self, line: Any, further: int, column: Any, value: Any) -> None:
-        """Write it there."""
-        store(self._builder, self._data, self._offset(line, further, column), value)
+    def store(self, line: Any, column: Any, value: Any) -> None:
+        """Write a vector that begins at a column."""
+        store(self._builder, self._data, self._offset(line, column), value)
 
-    def _offset(self, line: Any, further: int, column: Any) -> Any:
-        """Return the vector that begins at a column, so many lines further."""
-        line = self._builder.add(line, ir.Constant(line.type, further))
-        return self._builder.add(self._builder.mul(line, self._width), column)
+    def value(self, line: Any, column: Any) -> Any:
+        """Return a single value."""
+        return self._builder.load(self._builder.gep(self._data, [self._offset(line, column)]))
+
+    def increase(self, line: Any, column: Any, by: Any) -> None:
+        """Add to a single value."""
+        at = self._builder.gep(self._data, [self._offset(line, column)])
+        self._builder.store(add(self._builder, self._builder.load(at), by), at)
+
+    def _offset(self, line: Any, column: Any) -> Any:
+        return self._builder.add(self._builder.mul(line, self.width), column)
 
 
 def pointer_to(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
@@ -73,6 +85,21 @@ def add(builder: Any, a: Any, b: Any) -> Any:
     return builder.fadd(a, b, flags=FLAGS)
 
 
+def subtract(builder: Any, a: Any, b: Any) -> Any:
+    """Return what two vectors are apart."""
+    return builder.fsub(a, b, flags=FLAGS)
+
+
+def multiply(builder: Any, a: Any, b: Any) -> Any:
+    """Return the product of two vectors, value by value."""
+    return builder.fmul(a, b, flags=FLAGS)
+
+
+def divide(builder: Any, a: Any, b: Any) -> Any:
+    """Return the quotient of two vectors, value by value."""
+    return builder.fdiv(a, b, flags=FLAGS)
+
+
 def shuffled(builder: Any, vector: Any, places: Sequence[int]) -> Any:
     """Return the values at some places of a vector, in that order."""
     mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
@@ -81,7 +108,7 @@ def shuffled(builder: Any, vector: Any, places: Sequence[int]) -> Any:
 
 def splat(builder: Any, value: Any, lanes: int) -> Any:
     """Return a vector all of whose values are one."""
-    undefined = ir.Constant(floats(lanes), ir.Undefined)
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     return one_of(builder, first, 0)
 

@@ -45,7 +45,7 @@ def test_the_nearest_are_among_the_candidates(kind, wanted, n):
     elif kind == "clustered":
         products = np.where(rng.random_sample(products.shape) < 0.5, 1e-6 * products, products)
     products = products.astype(np.float32)
-    for start, stop in ((0, n), (5, n - 3)):
+    for start, stop in ((0, n), (5, n - 3), (3, 9)):
         held, names, fill = absorbed(products, wanted, start, stop)
         assert (fill[len(products) :] == 0).all()
         for row, values, which, count in zip(products, held, names, fill, strict=False):
@@ -116,7 +116,7 @@ def test_candidates_are_cut_to_those_wanted_and_few_more(kind, spare, beyond, wa
     assert len(set(names[:kept].tolist())) == kept
     left_out = np.delete(before[:count], names[:kept].astype(int) - 100)
     assert (left_out >= bar).all()
-    assert (np.sort(left_out) >= values[:kept].max()).all()
+    assert (left_out >= values[:kept].max()).all()
     assert bar >= np.sort(before[:count])[wanted - 1]
 
 

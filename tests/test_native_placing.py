@@ -9,6 +9,7 @@ from tsne_backends.native import search
 from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.placing import settle
+from tsne_backends.native.precision import MAX_ERROR, is_precise_enough
 from tsne_backends.native.search import find_nearest, find_neighbors
 
 STEPS = {"exaggeration": 1.5, "learning_rate": 0.1, "momentum": 0.8, "max_gradient": 0.25}
@@ -125,6 +126,13 @@ def test_what_single_precision_cannot_tell_apart_is_left_to_others(team):
     assert find_neighbors(X, 5, team) is None
     X[0] = 1e30
     assert find_neighbors(X, 5, team) is None
+
+
+@pytest.mark.parametrize(("d", "expected"), [(10, True), (64, True), (6400, False)])
+def test_roundings_of_many_features_add_up(d, expected):
+    rows = np.full((50, d), (1 / d) ** 0.5, np.float32)
+    kth = 2.0**-23 / (0.5 * MAX_ERROR)  # half of what a rounding of 1 may be, beside it
+    assert is_precise_enough(np.full((50, 3), kth, np.float32), rows) is expected
 
 
 def true_places(Y, start, indices, P, n_iter):

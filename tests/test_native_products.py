@@ -6,6 +6,7 @@ from numba.core.errors import TypingError
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native.jit import U32, U, kernel
+from tsne_backends.native.lists import _assign
 from tsne_backends.native.products import (
     FAR,
     PANEL,
@@ -13,6 +14,7 @@ from tsne_backends.native.products import (
     compare,
     lowest_bit,
     panels_of,
+    points_at_once,
     room_for_products,
     tiles_of,
 )
@@ -69,12 +71,33 @@ def test_what_is_at_a_bar_is_not_below_it(team):
     assert hits == every
 
 
-@pytest.mark.parametrize("wrong", [np.ones((3, 4, TILE)), np.ones((3, 4, 40), np.float32)[..., :6]])
-def test_vectors_are_not_read_from_arrays_of_another_kind(wrong, team):
+@pytest.mark.parametrize("which", [0, 2, 4, 5, 6])
+def test_vectors_are_not_read_from_arrays_of_another_kind(which, team):
     points = np.zeros((PANEL, 4), np.float32)
-    bars, panels = np.zeros(3 * TILE, np.float32), panels_of(points, points, team)
-    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
-        _compared(wrong, 0, panels, 0, bars, *room_for_products())
+    tiles, panels = tiles_of(points[:TILE]), panels_of(points, points, team)
+    arguments = [tiles, 0, panels, 0, np.zeros(TILE, np.float32), *room_for_products()]
+    good = arguments[which]
+    for wrong in (good.astype(np.float64), np.repeat(good, 2, axis=-1)[..., ::2]):
+        arguments[which] = wrong
+        with pytest.raises(TypingError, match="Vectors are of contiguous"):
+            _compared(*arguments)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(1, 1024), (20, 1024), (768, 336), (10**6, PANEL)])
+def test_as_many_points_are_compared_at_once_as_the_cache_holds(width, expected):
+    assert points_at_once(width) == expected
+
+
+@pytest.mark.parametrize(("n", "n_centroids"), [(7, 1), (1021, 15), (1500, 200)])
+@pytest.mark.parametrize("d", [2, 3000])
+def test_every_row_gets_its_nearest_centroid(d, n_centroids, n, team):
+    rng = np.random.RandomState(0)
+    points = rng.standard_normal((n, d)).astype(np.float32)
+    centroids = points[rng.permutation(n)[:n_centroids]]
+    owner, squared = _assign(points, centroids, team)
+    distances = cdist(points, centroids, "sqeuclidean")
+    np.testing.assert_array_equal(owner, distances.argmin(axis=1))
+    np.testing.assert_allclose(squared, distances.min(axis=1), rtol=1e-5, atol=1e-5 * d)
 
 
 @kernel

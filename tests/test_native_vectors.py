@@ -6,15 +6,13 @@ from native_truth import cubic
 from numba.core.errors import TypingError
 
 from tsne_backends.native.jit import F, U, as_points, kernel
+from tsne_backends.native.pairs import OTHERS, PUSHED, repel
 from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.vectors import (
     LANES,
-    OTHERS,
     PULLS,
-    PUSHED,
     attract,
     interpolate,
-    repel,
     sum_rows,
 )
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel
 from tsne_backends.native.products import FAR, PANEL, TILE, compare, lowest_bit
 
-#: How many candidates more than those wanted may be left when their number is cut, and how often a
-#: bar between them is guessed.
-SPARE, GUESSES = 16, 12
-#: What is above a value for certain: by so much of it, or so much.
+#: How many candidates more than those wanted may be left when their number is cut.
+SPARE = 16
+#: How often a bar between candidates is guessed from the last two, and how often at all; halving
+#: what is between two values of single precision ends sooner.
+GUESSES, MOST_GUESSES = 12, 400
+#: Added to the largest value to be above it: so much of it, or so much.
 ABOVE, TINY = 1e-6, 1e-30
 
 
@@ -27,7 +29,7 @@ class Held(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray of shape (n_rows, room), float32
+    held : ndarray of shape (n_rows, room), float32
         Products, in no order.
     names : ndarray of shape (n_rows, room), uint32
         Which points these are.
@@ -37,7 +39,7 @@ class Held(NamedTuple):
         What is not below is no candidate.
     """
 
-    values: NDArray[np.float32]
+    held: NDArray[np.float32]
     names: NDArray[np.uint32]
     fill: NDArray[np.uint32]
     limit: NDArray[np.float32]
@@ -49,7 +51,7 @@ class Held(NamedTuple):
 
 
 def nothing_held(n_rows: int, wanted: int) -> Held:
-    """Return room for candidates: those left when their number is cut, and two panels' more."""
+    """Return room for candidates; a panel's more than are left when their number is cut fit in."""
     assert SPARE <= PANEL
     n, room = -(-n_rows // TILE) * TILE, 2 * wanted + 2 * PANEL
     values, limit = np.empty((n, room), np.float32), np.empty(n, np.float32)
@@ -121,49 +123,59 @@ def absorb(
 
 @finite_kernel
 def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any:
-    """Move the smallest values to the front, `wanted` or up to `spare` more; return how many.
+    """Move the smallest values to the front, and their names with them.
 
-    Also a bar: all that are left out are at it or above it. It is found by counting what is below
-    a guess, which takes a fifth of the time of sorting them apart.
+    What is left out is told by a bar that is found by counting how many values are below a guess:
+    a loop in vectors, which sorting values apart is not.
+
+    Parameters
+    ----------
+    values, names : ndarray of shape (at least count,)
+    count, wanted, spare : uint64
+        How many values there are, more than are wanted; and how many more than those may be left.
+
+    Returns
+    -------
+    tuple of uint64 and float32
+        How many were moved, and a bar: all others are at it or above it.
     """
     low, high = values[U0], values[U0]
     for j in range(U1, count):
         low, high = min(low, values[j]), max(high, values[j])
     high += max(F(ABOVE) * abs(high), F(TINY))
-    under, over, kept, guess = U32(0), U32(count), U0, U0  # how many are below low, and below high
-    while kept == U0:
+    # How many are below low, which is too few, and below high, which is too many.
+    under, over = U32(0), U32(count)
+    for guess in range(U(MOST_GUESSES)):
         share = F(0.5)
         if guess < U(GUESSES) and guess % U(3) != U(2):  # as if they lay evenly between the two
             share = min(F1, (F(wanted) + F(0.5) * F(spare) - F(under)) / (F(over) - F(under)))
-        guess += U1
         bar = low + share * (high - low)
         if bar <= low or bar >= high:
             bar = low + F(0.5) * (high - low)
         if bar <= low or bar >= high:
-            break  # all between are equal
-        smaller = U32(0)
+            break
+        below = U32(0)
         for j in range(U0, count):
-            smaller += U32(values[j] < bar)
-        if smaller < U32(wanted):
-            low, under = bar, smaller
-        elif smaller > U32(wanted + spare):
-            high, over = bar, smaller
+            below += U32(values[j] < bar)
+        if below < U32(wanted):
+            low, under = bar, below
+        elif below > U32(wanted + spare):
+            high, over = bar, below
         else:
-            low, under, kept = bar, smaller, U(smaller)
-    if kept != U0:
-        kept = U0
-        for j in range(U0, count):
-            value = values[j]
-            values[kept], names[kept] = value, names[j]
-            kept += U(value < low)
-        return kept, low
-    equals = wanted - U(under)
+            kept = U0
+            for j in range(U0, count):
+                value = values[j]
+                values[kept], names[kept] = value, names[j]
+                kept += U(value < bar)
+            return kept, bar
+    # There is no value between low and high: what is at low, or above but below high, is equal.
+    kept, equal = U0, wanted - U(under)
     for j in range(U0, count):
         value = values[j]
         values[kept], names[kept] = value, names[j]
-        if value < low or (value < high and equals > U0):
+        if value < low or (value < high and equal > U0):
             kept += U1
-            equals -= U(value >= low)
+            equal -= U(value >= low)
     return kept, low
 
 

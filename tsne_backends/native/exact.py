@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tsne_backends.native.grid import MIN_NODES
 from tsne_backends.native.jit import F0, U1, U2, U, kernel
+from tsne_backends.native.pairs import OTHERS, PUSHED, repel
 from tsne_backends.native.repulsion import LEAST_PAIR
 from tsne_backends.native.splitting import SUPPORT
 from tsne_backends.native.threads import Team
-from tsne_backends.native.vectors import OTHERS, PUSHED, repel
 
 #: Rows in one tile, whose pairs with later rows are summed together.
 TILE_ROWS = 256

@@ -10,8 +10,8 @@ which numba must then handle as "from the end", and that keeps the compiler from
 million affinities: 7.8 ms signed, 3.9 ms unsigned).
 
 What is kept on disk is compared with the kernel's own file only. After an edit of a function that
-is compiled into kernels of other files (``vectors``, constants), ``__pycache__`` must go; the tests
-see to that, and installing another version renews all files.
+is compiled into kernels of other files (``simd``, ``vectors``, ``products``, ``pairs``, constants),
+``__pycache__`` must go; the tests see to that, and installing another version renews all files.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from tsne_backends.native.simd import FLAGS
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Unsigned numbers for indices; a plain integer literal beside them would make a float64.
@@ -36,12 +38,6 @@ U32 = np.uint32
 #: Single-precision constants; a plain literal would turn the arithmetic to double precision.
 F = np.float32
 F0, F1 = F(0), F(1)
-
-
-#: Sums may be reordered into vectors and divisions done by reciprocals: the same on every run and
-#: for every number of threads on one machine, but not on machines with other vector units. NaN and
-#: infinity keep their meaning, because the optimiser has to notice them.
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
 
 def as_points(Y: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -79,7 +75,7 @@ def coordinates(_typing: Any, point: Any) -> Any:
 
 def kernel(function: Function) -> Function:
     """Compile a function for the types it is first called with, and keep the result on disk."""
-    return _compiled(function, _FAST)
+    return _compiled(function, set(FLAGS))
 
 
 def finite_kernel(function: Function) -> Function:

@@ -22,6 +22,7 @@ from tsne_backends.native.products import (
     compare,
     lowest_bit,
     panels_of,
+    points_at_once,
     room_for_products,
     tiles_of,
 )
@@ -32,7 +33,7 @@ LIST_ROWS, MAX_LISTS_ROOT = 100, 4
 #: Rounds of k-means, and rows per centroid it learns from.
 ROUNDS, TRAINING_ROWS = 4, 40
 #: Rows whose centroids are looked for at once.
-ASSIGNED_ROWS = 510
+ASSIGNED_ROWS = 85 * TILE
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,18 @@ def _assign(
     owner = np.empty(n, dtype=np.int64)
     squared = np.empty(n, dtype=np.float32)
     panels = panels_of(centroids, centroids, team)
+    at_once = points_at_once(centroids.shape[1]) // PANEL
 
     def work(first: int, stop: int) -> None:
         scratch = room_for_products()
         for block in range(first, stop):
             rows = slice(block * ASSIGNED_ROWS, min((block + 1) * ASSIGNED_ROWS, n))
-            tiles = tiles_of(points[rows])
+            some = points[rows]
+            tiles = tiles_of(some)
             best = np.full(len(tiles) * TILE, FAR, dtype=np.float32)
             where = np.zeros(len(best), dtype=np.int64)
-            _nearest(tiles, panels, *scratch, where, best)
-            some = points[rows]
+            for at in range(0, len(panels), at_once):
+                _nearest(tiles, panels[at : at + at_once], at * PANEL, *scratch, where, best)
             owner[rows] = where[: len(some)]
             squared[rows] = best[: len(some)] + np.einsum("ij,ij->i", some, some)
 
@@ -150,7 +153,10 @@ def _assign(
 
 
 @finite_kernel
-def _nearest(tiles: Any, panels: Any, products: Any, nearer: Any, where: Any, best: Any) -> None:
+def _nearest(
+    tiles: Any, panels: Any, number: int, products: Any, nearer: Any, where: Any, best: Any
+) -> None:
+    """Find which of some panels' points, the first of which has a number, are nearest so far."""
     for tile in range(U(len(tiles))):
         for panel in range(U(len(panels))):
             if compare(tiles, tile, panels, panel, best, products, nearer) == 0:
@@ -161,7 +167,8 @@ def _nearest(tiles: Any, panels: Any, products: Any, nearer: Any, where: Any, be
                     hit = U(lowest_bit(bits))
                     bits &= bits - U32(1)
                     if products[r, hit] < best[row]:
-                        best[row], where[row] = products[r, hit], panel * U(PANEL) + hit
+                        best[row] = products[r, hit]
+                        where[row] = U(number) + panel * U(PANEL) + hit
 
 
 @finite_kernel

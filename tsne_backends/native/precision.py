@@ -5,6 +5,7 @@ The search itself is in ``search``, which gives up where the answer here is no.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,9 @@ def in_single_precision(X: NDArray[Any], place: Place) -> NDArray[np.float32] | 
 def is_precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
     """Say whether rounding is small beside the distances to tell apart, for nearly all rows.
 
-    Products of a row with rows near to it err by the resolution of its own square.
+    Products of a row with rows near to it err by the resolution of its own square, or more where
+    there are many features, because roundings of one sum add up: about an eighth of it times the
+    square root of their number.
 
     Parameters
     ----------
@@ -52,5 +55,6 @@ def is_precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -
     """
     kth = squared.max(axis=1)
     apart = kth > 0  # duplicates are as near as can be, however the others are rounded
-    errors = 2.0**-23 * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
+    unit = 2.0**-23 * max(1.0, math.sqrt(rows.shape[1]) / 8)
+    errors = unit * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
     return len(errors) == 0 or float(np.quantile(errors, 0.95)) <= MAX_ERROR

@@ -1,9 +1,10 @@
 """Comparing many rows with many points: products that are compared where they are made.
 
 |x|² - 2qx orders the points x by their distance from a row q. It is computed for a tile of rows
-and a panel of points at a time, in registers, and only looked at again where one of them is below
-its row's bar. Written to memory, and read again to compare it, it would take twice the time for
-10 features, and a third more for 80.
+and a panel of points at a time, compared with each row's bar while it is in registers, and looked
+at again only where it is below; what is written of it stays in the nearest cache. As a product of
+matrices, which is written to memory and read again, the same takes about twice the time for 10 to
+20 features.
 """
 
 from __future__ import annotations
@@ -21,15 +22,27 @@ from tsne_backends.native import simd
 from tsne_backends.native.jit import F
 from tsne_backends.native.threads import Team
 
-#: Points of a panel and rows of a tile. Their products fill the registers of processors with 16
-#: vectors of 8 values, and nearly reach the speed of those with 32 of 16: 108 of 115 GFLOP/s
-#: with 20 features, and 103 when told to do without the longer ones, where 8 rows reach 68.
+#: Points of a panel and rows of a tile. Their products fill the registers of processors that have
+#: 16 vectors of 8 values. On those with 32 vectors of 16, taller tiles are no quicker; on those
+#: with 16 of 4, from before AVX, some sums are kept in memory.
 PANEL, TILE = 16, 6
-#: Panels that are made at once.
-PANELS_TOGETHER = 64
+#: Points that are compared at once at most, and values of their panels that stay in the cache.
+MOST_AT_ONCE, CACHED_VALUES = 1024, 2**18
 
 #: Farther than any point.
 FAR = F(3.0e38)
+
+
+def points_at_once(width: int) -> int:
+    """Return how many points of a width are best compared with many rows before the next are.
+
+    Returns
+    -------
+    int
+        A multiple of `PANEL`.
+    """
+    cached = CACHED_VALUES // (1 + width)
+    return max(PANEL, min(cached, MOST_AT_ONCE) // PANEL * PANEL)
 
 
 def panels_of(
@@ -55,31 +68,38 @@ def panels_of(
     panels = np.empty((-(-n // PANEL), 1 + width, PANEL), dtype=np.float32)
 
     def work(first: int, stop: int) -> None:
-        for at in range(first, stop):
-            some = slice(at * PANELS_TOGETHER * PANEL, (at + 1) * PANELS_TOGETHER * PANEL)
-            fill_panels(
-                narrow[some], whole[some], panels[at * PANELS_TOGETHER : (at + 1) * PANELS_TOGETHER]
-            )
+        for start in range(first * MOST_AT_ONCE, min(stop * MOST_AT_ONCE, n), MOST_AT_ONCE):
+            some = slice(start, start + MOST_AT_ONCE)
+            fill_panels(narrow[some], whole[some], panels[start // PANEL :])
 
-    team.run(work, -(-len(panels) // PANELS_TOGETHER))
+    team.run(work, -(-n // MOST_AT_ONCE))
     return panels
 
 
 def fill_panels(
     narrow: NDArray[np.float32], whole: NDArray[np.float32], panels: NDArray[np.float32]
 ) -> None:
-    """Write points to the panels they fill; see `panels_of`."""
-    filled = len(narrow) // PANEL
-    rest = len(narrow) - filled * PANEL
-    squares = np.einsum("ij,ij->i", whole, whole)
-    panels[:filled, 0] = squares[: filled * PANEL].reshape(filled, PANEL)
-    by_panel = narrow[: filled * PANEL].reshape(filled, PANEL, narrow.shape[1])
-    panels[:filled, 1:] = by_panel.transpose(0, 2, 1)
-    if rest:
-        panels[filled, 0] = FAR
-        panels[filled, 0, :rest] = squares[filled * PANEL :]
-        panels[filled, 1:] = 0
-        panels[filled, 1:, :rest] = narrow[filled * PANEL :].T
+    """Write points to the first of some panels; see `panels_of`."""
+    _transpose(np.einsum("ij,ij->i", whole, whole)[:, None], panels[:, :1], FAR)
+    _transpose(narrow, panels[:, 1:], F(0))
+
+
+def _transpose(rows: NDArray[np.float32], blocks: NDArray[np.float32], rest: np.float32) -> None:
+    """Write rows to the first of some blocks, axis by axis; fill up the last of these blocks.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, width), float32
+    blocks : ndarray of shape (n_blocks, width, size), float32
+    rest : float32
+        What is written where there is no row.
+    """
+    (n, width), size = rows.shape, blocks.shape[2]
+    full, left = divmod(n, size)
+    blocks[:full] = rows[: full * size].reshape(full, size, width).transpose(0, 2, 1)
+    if left:
+        blocks[full, :, :left] = rows[full * size :].T
+        blocks[full, :, left:] = rest
 
 
 def tiles_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,9 +115,10 @@ def tiles_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         -2 times the rows, axis by axis; the last tile is filled up with 0.
     """
     m, width = rows.shape
-    tiles = np.zeros((-(-m // TILE), TILE, width), dtype=np.float32)
-    np.multiply(rows, F(-2), out=tiles.reshape(-1, width)[:m])
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1))
+    tiles = np.empty((-(-m // TILE), width, TILE), dtype=np.float32)
+    _transpose(rows, tiles, F(0))
+    tiles *= F(-2)
+    return tiles
 
 
 def room_for_products() -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
@@ -123,7 +144,7 @@ def compare(
     tiles, panels : ndarray, float32
         See `tiles_of` and `panels_of`; of the same width, which is not 0.
     tile, panel : uint64
-    bars : ndarray of shape (at least TILE for every tile,), float32
+    bars : ndarray of shape (at least TILE × number of tiles,), float32
     products : ndarray of shape (TILE, PANEL), float32
         Gets the products.
     nearer : ndarray of shape (TILE,), uint16

@@ -8,6 +8,7 @@ are tight early and most pairs cost one comparison.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,10 @@ from tsne_backends.native.candidates import absorb, finish, nothing_held, reach_
 from tsne_backends.native.lists import Lists
 from tsne_backends.native.products import (
     PANEL,
+    TILE,
     fill_panels,
     panels_of,
+    points_at_once,
     room_for_products,
     tiles_of,
 )
@@ -27,13 +30,10 @@ from tsne_backends.native.threads import Team
 #: Candidates to keep beyond those wanted, because products of single precision misplace near ties.
 SLACK = 4
 #: Rows searched together at most: the candidates of more would not stay in the cache.
-MOST_TOGETHER = 512
+MOST_TOGETHER = 85 * TILE
 #: The nearest lists are searched in rounds of so many, so many in all; then all others. Within a
-#: round the order is that of memory, so that adjacent lists are multiplied at once, up to this many
-#: rows.
-ROUND_LISTS, NEAR_LISTS, STRETCH_ROWS = 8, 32, 1024
-#: Rows compared with all points together.
-TOGETHER = 126
+#: round the order is that of memory, so that adjacent lists become one stretch.
+ROUND_LISTS, NEAR_LISTS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def scan(
     sizes = np.diff(lists.starts)
     blocks = _blocks(rows.lists, which)
     longest = max((end - start for _, start, end in blocks), default=0)
+    at_once = points_at_once(points.narrow.shape[1])
 
     def work(first: int, stop: int) -> None:
         held = nothing_held(longest, wanted)
@@ -109,11 +110,11 @@ def scan(
             least = apart - rows.lists.radii[one] - lists.radii
             for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
                 reach = reach_of(rows.narrow[start:end], held.limit)
-                for a, b in _stretches(few[least[few] <= reach], lists.starts):
+                for a, b in _stretches(few[least[few] <= reach], lists.starts, at_once):
                     if team.interrupted:
                         return
                     absorb(tiles, panels, a, b, 0, *scratch, *held, wanted)
-            found = held.values, held.names, held.fill, wanted
+            found = held.held, held.names, held.fill, wanted
             finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
@@ -141,24 +142,27 @@ def distances_to_nearest(
     indices = np.empty((len(rows), k), dtype=np.uint32)
     squared = np.empty((len(rows), k), dtype=np.float32)
     width = points.shape[1]
+    at_once = points_at_once(width)
+    # Each thread makes panels of all points.
+    together = TILE * -(-len(rows) // (TILE * team.n_threads))
 
     def work(first: int, stop: int) -> None:
-        panels = np.empty((STRETCH_ROWS // PANEL, 1 + width, PANEL), dtype=np.float32)
-        scratch = room_for_products()
-        for start in range(first * TOGETHER, min(stop * TOGETHER, len(rows)), TOGETHER):
-            m = min(TOGETHER, len(rows) - start)
+        panels = np.empty((at_once // PANEL, 1 + width, PANEL), dtype=np.float32)
+        scratch, held = room_for_products(), nothing_held(together, wanted)
+        for start in range(first * together, min(stop * together, len(rows)), together):
+            m = min(together, len(rows) - start)
+            held.forget(m)
             tiles = tiles_of(rows[start : start + m])
-            held = nothing_held(m, wanted)
-            for a in range(0, len(points), STRETCH_ROWS):
+            for a in range(0, len(points), at_once):
                 if team.interrupted:
                     return
-                some = points[a : a + STRETCH_ROWS]
+                some = points[a : a + at_once]
                 fill_panels(some, some, panels)
                 absorb(tiles, panels, 0, len(some), a, *scratch, *held, wanted)
-            found = held.values, held.names, held.fill, wanted
+            found = held.held, held.names, held.fill, wanted
             finish(rows, start, m, points, False, *found, indices, squared)
 
-    team.run(work, -(-len(rows) // TOGETHER))
+    team.run(work, -(-len(rows) // together))
     farthest: NDArray[np.float32] = squared.max(axis=1)
     return farthest
 
@@ -173,14 +177,22 @@ def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]
     return blocks
 
 
-def _stretches(some: NDArray[np.int64], starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the rows of some lists as stretches of memory: a few lists each, or a part of one."""
-    stretches: list[tuple[int, int]] = []
+def _stretches(
+    some: NDArray[np.int64], starts: NDArray[np.int64], most: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the points of some lists as stretches of memory, of at most so many points.
+
+    They are cut where a panel ends, because one that is in two stretches is compared twice.
+    """
+    ranges: list[tuple[int, int]] = []
     for one in np.sort(some):
         start, end = int(starts[one]), int(starts[one + 1])
-        if stretches and stretches[-1][1] == start and end - stretches[-1][0] <= STRETCH_ROWS:
-            stretches[-1] = stretches[-1][0], end
-            continue
-        for at in range(start, end, STRETCH_ROWS):
-            stretches.append((at, min(at + STRETCH_ROWS, end)))
-    return stretches
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = ranges[-1][0], end
+        else:
+            ranges.append((start, end))
+    for start, end in ranges:
+        while start < end:
+            stop = min(start - start % PANEL + most, end)
+            yield start, stop
+            start = stop

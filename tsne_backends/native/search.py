@@ -23,7 +23,7 @@ from tsne_backends.native.threads import Team
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
 #: Where that loses too many neighbours, all lists are searched up to the second number (270,000
 #: rows of noise in 20 dimensions); beyond it a search by a graph should be quicker. It was beyond
-#: 200,000 when comparing all pairs took twice as long; where it is since was not measured.
+#: 200,000 when comparing all pairs took three times as long; where it is since was not measured.
 EXACT_WORK, LAST_WORK = 4e10, 3e12
 #: Fewer rows than this are always searched exactly.
 SMALLEST_LISTED = 4096

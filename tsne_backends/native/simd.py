@@ -13,8 +13,10 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.errors import TypingError
 
-#: Sums may be reordered, products added without rounding and divisions done by reciprocals, as in
-#: every kernel of ``jit``.
+#: Sums may be reordered into vectors, products added without rounding and divisions done by
+#: reciprocals: the same on every run and for every number of threads on one machine, but not on
+#: machines with other vector units. NaN and infinity keep their meaning, because the optimiser has
+#: to notice them.
 FLAGS = ("reassoc", "contract", "nsz", "arcp", "afn")
 
 
@@ -60,19 +62,19 @@ class Lines:
         return self._builder.add(self._builder.mul(line, self.width), column)
 
 
-def pointer_to(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+def _pointer(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
     """Return a pointer to the vector of a kind that begins so many values after another."""
     return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
 
 
 def load(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
     """Return the vector of a kind that begins so many values after a pointer."""
-    return builder.load(pointer_to(builder, data, offset, kind), align=4)
+    return builder.load(_pointer(builder, data, offset, kind), align=4)
 
 
 def store(builder: Any, data: Any, offset: Any, value: Any) -> None:
     """Write a vector so many values after a pointer."""
-    builder.store(value, pointer_to(builder, data, offset, value.type), align=4)
+    builder.store(value, _pointer(builder, data, offset, value.type), align=4)
 
 
 def floats(lanes: int) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tsne_backends.native.candidates import absorb, nothing_held
 from tsne_backends.native.engine import GO_ON, Engine
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
-from tsne_backends.native.products import panels_of, room_for_products, tiles_of
+from tsne_backends.native.products import panels_of, points_at_once, room_for_products, tiles_of
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
 from tsne_backends.native.search import find_neighbors
@@ -99,14 +100,21 @@ def comparisons() -> list[dict[str, Any]]:
         rows, points = np.random.RandomState(0).standard_normal((2, 1_020, width)).astype(F)
         with Team(1) as team:
             tiles, panels = tiles_of(rows), panels_of(points, points, team)
-            held, scratch = nothing_held(len(rows), 1), room_for_products()
+            held = nothing_held(len(rows), 1)
             held.forget(0)  # nothing is below any limit
-            every = (tiles, panels, 0, len(points), 0, *scratch, *held, 1)
-            (seconds,) = _seconds(lambda every=every: absorb(*every))
+            buffers = (*room_for_products(), *held)
+            (seconds,) = _seconds(partial(_compare, tiles, panels, len(points), buffers))
         pairs = len(rows) * len(points)
         # A product begins with a square, so that each feature is one multiplication and one sum.
         lines.append(_line("comparing", seconds, None, 2 * width * pairs, f"{width} features"))
     return lines
+
+
+def _compare(tiles: Any, panels: Any, n: int, buffers: Sequence[Any]) -> None:
+    """Compare rows with n points as the search does, in parts that stay in the cache."""
+    at_once = points_at_once(tiles.shape[1])
+    for start in range(0, n, at_once):
+        absorb(tiles, panels, start, min(start + at_once, n), 0, *buffers, 1)
 
 
 def roofs() -> list[dict[str, Any]]:

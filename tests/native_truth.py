@@ -14,7 +14,8 @@ def true_repulsion(Y):
     """Return Σ k² (y_i - y_j) of every point, and Z, in double precision."""
     Y = Y.astype(np.float64)
     kernel = 1 / (1 + cdist(Y, Y, "sqeuclidean"))
-    Z = kernel.sum() - len(Y)
+    np.fill_diagonal(kernel, 0)  # beside 1, the kernel of far points would be lost
+    Z = kernel.sum()
     kernel **= 2
     return kernel.sum(axis=1, keepdims=True) * Y - kernel @ Y, Z
 

@@ -1,7 +1,6 @@
 """Our engine as a whole: repeatability, hard inputs, quality, threads, cold start."""
 
 import concurrent.futures
-import gc
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.machine import Machine
 from tsne_backends.native import engine as native_engine
-from tsne_backends.native import threads, warm
+from tsne_backends.native import threads
 from tsne_backends.native.affinities import make_affinities
 from tsne_backends.native.engine import GO_ON, NEXT_STAGE, STOP, Engine
 from tsne_backends.native.schedule import FAST_MOMENTUM, Stage, accelerated
@@ -376,25 +375,3 @@ def test_an_uncompiled_engine_takes_longer(monkeypatch):
     cold = NativeBackend().estimate(problem, Machine()).total
     monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
     assert NativeBackend().estimate(problem, Machine()).total > cold + 2 > warm + 2
-
-
-@pytest.mark.parametrize("collecting", [True, False])
-def test_garbage_is_collected_after_compiling_as_before(collecting, monkeypatch):
-    seen = []
-
-    def failing(*_):
-        seen.append(gc.isenabled())
-        raise RuntimeError("compiling failed")
-
-    was = gc.isenabled()
-    try:
-        (gc.enable if collecting else gc.disable)()
-        warm.warm_up.__wrapped__()
-        assert gc.isenabled() is collecting
-        monkeypatch.setattr("tsne_backends.native.search.find_neighbors", failing)
-        with pytest.raises(RuntimeError, match="compiling failed"):
-            warm.warm_up.__wrapped__()
-        assert gc.isenabled() is collecting
-    finally:
-        (gc.enable if was else gc.disable)()
-    assert seen == [False]

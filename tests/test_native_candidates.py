@@ -8,7 +8,7 @@ from tsne_backends.native import search
 from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
 from tsne_backends.native.jit import U, kernel
 from tsne_backends.native.products import PANEL, fill_panels, room_for_products, tiles_of
-from tsne_backends.native.scan import distances_to_nearest
+from tsne_backends.native.scan import _stretches, distances_to_nearest
 from tsne_backends.native.threads import Team
 
 
@@ -138,3 +138,17 @@ def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
         monkeypatch.setattr(search, "share_found", lambda *_, script=script: next(script))
         seen, recall = hunt._learn(points, rows, 4)
         assert (search._attempts(20_000, 10).index(seen), recall) == expected
+
+
+@pytest.mark.parametrize("most", [PANEL, 48, 1024])
+def test_stretches_are_the_points_of_some_lists_cut_where_panels_end(most):
+    sizes = np.array([5, 0, 37, 16, 1, 100, 3, 0, 2000, 7])
+    starts = 3 + np.concatenate([[0], np.cumsum(sizes)])
+    some = np.array([8, 0, 2, 1, 4, 6, 7])
+    stretches = list(_stretches(some, starts, most))
+    covered = [at for first, stop in stretches for at in range(first, stop)]
+    assert covered == [at for one in sorted(some) for at in range(starts[one], starts[one + 1])]
+    assert all(0 < stop - first <= most for first, stop in stretches)
+    ends = {starts[one + 1] for one in some}
+    assert all(stop % PANEL == 0 for _, stop in stretches if stop not in ends)
+    assert ((3, 45) in stretches) == (most >= 48)  # adjacent lists are one, where they may be

@@ -9,7 +9,7 @@ from native_truth import relative, some_map, true_repulsion
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
-from tsne_backends.native import search
+from tsne_backends.native import search, threads
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, log_distances, move
 from tsne_backends.native.exact import ExactRepulsion
@@ -17,7 +17,7 @@ from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
 from tsne_backends.native.jit import as_points
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.perplexity import conditional_affinities
-from tsne_backends.native.repulsion import GridRepulsion, tile_size
+from tsne_backends.native.repulsion import LEAST_PAIR, GridRepulsion, tile_size
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.vectors import PULLS
 
@@ -74,13 +74,28 @@ def test_a_point_does_not_push_itself(team):
     assert np.abs(out).max() < 2e-3  # 0.02 with the force of its own charge
 
 
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 700])
-def test_exact_repulsion(n, team):
-    Y = some_map(n, 20)
+@pytest.mark.parametrize("n", [2, 3, 15, 16, 17, 31, 255, 256, 257, 700])
+@pytest.mark.parametrize("width", [1, 20, 1e6])
+def test_exact_repulsion(width, n, team, monkeypatch):
+    monkeypatch.setattr(threads, "SHORTEST_SHARED_SECONDS", 0)
+    Y = some_map(n, width)
     forces, Z = true_repulsion(Y)
     out = np.empty_like(Y)
-    assert ExactRepulsion(n, team).forces(Y, out) == pytest.approx(Z, rel=1e-5, abs=1e-4)
-    np.testing.assert_allclose(out, forces, atol=1e-4)
+    repulsion = ExactRepulsion(n, team)
+    for _ in range(2):  # what was summed before does not stay
+        assert repulsion.forces(Y, out) == pytest.approx(max(Z, LEAST_PAIR * n), rel=1e-5)
+        assert relative(out, forces) < 1e-5
+
+
+def test_exact_repulsion_of_one_point_on_a_line_and_of_equal_points(team):
+    out = np.empty((40, 2), np.float32)
+    assert ExactRepulsion(1, team).forces(np.ones((1, 2), np.float32), out[:1]) == LEAST_PAIR
+    assert not out[:1].any()
+    assert ExactRepulsion(40, team).forces(np.ones((40, 2), np.float32), out) == 40 * 39
+    assert not out.any()
+    line = some_map(40, 9) * np.array([1, 0], np.float32)
+    assert ExactRepulsion(40, team).forces(line, out) == pytest.approx(true_repulsion(line)[1])
+    assert not out[:, 1].any()
 
 
 def test_the_grid_is_bounded_when_points_fly_apart(team):

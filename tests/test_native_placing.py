@@ -128,7 +128,9 @@ def test_what_single_precision_cannot_tell_apart_is_left_to_others(team):
     assert find_neighbors(X, 5, team) is None
 
 
-@pytest.mark.parametrize(("d", "expected"), [(10, True), (64, True), (6400, False)])
+@pytest.mark.parametrize(
+    ("d", "expected"), [(10, True), (64, True), (200, True), (320, False), (6400, False)]
+)
 def test_roundings_of_many_features_add_up(d, expected):
     rows = np.full((50, d), (1 / d) ** 0.5, np.float32)
     kth = 2.0**-23 / (0.5 * MAX_ERROR)  # half of what a rounding of 1 may be, beside it

@@ -105,6 +105,11 @@ def test_points_and_all_later_ones_push_each_other(row):
     np.testing.assert_allclose(pushes, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_pairs_are_not_read_from_arrays_of_another_kind():
-    with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
-        _push(np.ones((2, OTHERS)), 0, np.ones((2, OTHERS), np.float32))
+@pytest.mark.parametrize("which", [0, 2])
+def test_pairs_are_not_read_from_arrays_of_another_kind(which):
+    good = np.ones((2, 2 * OTHERS), np.float32)
+    for wrong in (good.astype(np.float64), good[:, ::2]):
+        arguments = [good, 0, good]
+        arguments[which] = wrong
+        with pytest.raises(TypingError, match="Vectors are of contiguous float32"):
+            _push(*arguments)

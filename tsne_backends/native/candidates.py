@@ -17,8 +17,8 @@ from tsne_backends.native.products import FAR, PANEL, TILE, compare, lowest_bit
 
 #: How many candidates more than those wanted may be left when their number is cut.
 SPARE = 16
-#: How often a bar between candidates is guessed from the last two, and how often at all; halving
-#: what is between two values of single precision ends sooner.
+#: How often a bar between candidates is guessed by interpolation, two times of three, and how often
+#: at all: by halving alone, two values of single precision meet within 300 guesses.
 GUESSES, MOST_GUESSES = 12, 400
 #: Added to the largest value to be above it: so much of it, or so much.
 ABOVE, TINY = 1e-6, 1e-30
@@ -29,7 +29,7 @@ class Held(NamedTuple):
 
     Attributes
     ----------
-    held : ndarray of shape (n_rows, room), float32
+    near : ndarray of shape (n_rows, room), float32
         Products, in no order.
     names : ndarray of shape (n_rows, room), uint32
         Which points these are.
@@ -39,7 +39,7 @@ class Held(NamedTuple):
         What is not below is no candidate.
     """
 
-    held: NDArray[np.float32]
+    near: NDArray[np.float32]
     names: NDArray[np.uint32]
     fill: NDArray[np.uint32]
     limit: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Held(NamedTuple):
 
 
 def nothing_held(n_rows: int, wanted: int) -> Held:
-    """Return room for candidates; a panel's more than are left when their number is cut fit in."""
+    """Return room for twice as many candidates as wanted, so that they are seldom cut, and more."""
     assert SPARE <= PANEL
     n, room = -(-n_rows // TILE) * TILE, 2 * wanted + 2 * PANEL
     values, limit = np.empty((n, room), np.float32), np.empty(n, np.float32)
@@ -69,7 +69,7 @@ def absorb(
     number: int,
     products: Any,
     nearer: Any,
-    held: Any,
+    near: Any,
     names: Any,
     fill: Any,
     limit: Any,
@@ -87,7 +87,7 @@ def absorb(
         What the first of all points is called.
     products, nearer : ndarray
         Scratch; see `compare`.
-    held, names, fill, limit
+    near, names, fill, limit
         See `Held`.
     wanted : int
         Candidates per row that are needed.
@@ -110,12 +110,12 @@ def absorb(
                     continue
                 i = tile * U(TILE) + r
                 bar, count = limit[i], U(fill[i])
-                if count + U(PANEL) > U(held.shape[1]):
-                    count, bar = _shrink(held[i], names[i], count, U(wanted), U(SPARE))
+                if count + U(PANEL) > U(near.shape[1]):
+                    count, bar = _shrink(near[i], names[i], count, U(wanted), U(SPARE))
                 while bits != U32(0):
                     hit = U(lowest_bit(bits))
                     bits &= bits - U32(1)
-                    held[i, count] = products[r, hit]
+                    near[i, count] = products[r, hit]
                     names[i, count] = name + hit
                     count += U(products[r, hit] < bar)
                 limit[i], fill[i] = bar, count
@@ -143,7 +143,7 @@ def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any
     for j in range(U1, count):
         low, high = min(low, values[j]), max(high, values[j])
     high += max(F(ABOVE) * abs(high), F(TINY))
-    # How many are below low, which is too few, and below high, which is too many.
+    # How many are below low, fewer than wanted, and below high.
     under, over = U32(0), U32(count)
     for guess in range(U(MOST_GUESSES)):
         share = F(0.5)
@@ -168,7 +168,7 @@ def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any
                 values[kept], names[kept] = value, names[j]
                 kept += U(value < bar)
             return kept, bar
-    # There is no value between low and high: what is at low, or above but below high, is equal.
+    # No value lies between low and high: all that are below high, but not below low, equal low.
     kept, equal = U0, wanted - U(under)
     for j in range(U0, count):
         value = values[j]
@@ -200,7 +200,7 @@ def finish(
     m: int,
     points: Any,
     among: bool,
-    held: Any,
+    near: Any,
     names: Any,
     fill: Any,
     wanted: int,
@@ -213,7 +213,7 @@ def finish(
         i = U(start) + q
         count = U(fill[q])
         if count > U(wanted + SPARE):
-            count, _ = _shrink(held[q], names[q], count, U(wanted), U(SPARE))
+            count, _ = _shrink(near[q], names[q], count, U(wanted), U(SPARE))
         others = U0
         for c in range(count):
             j = U(names[q, c])
@@ -223,11 +223,11 @@ def finish(
             for axis in range(U(points.shape[1])):
                 step = rows[i, axis] - points[j, axis]
                 total += step * step
-            held[q, others] = total
+            near[q, others] = total
             names[q, others] = j
             others += U1
         if others > k:
-            _shrink(held[q], names[q], others, k, U0)
+            _shrink(near[q], names[q], others, k, U0)
         for c in range(k):
             indices[i, c] = names[q, c]
-            squared[i, c] = held[q, c]
+            squared[i, c] = near[q, c]

@@ -20,6 +20,7 @@ from tsne_backends.native.threads import Team
 
 #: Rows in one tile, whose pairs with later rows are summed together.
 TILE_ROWS = 256
+assert TILE_ROWS % OTHERS == 0
 #: How far from all points, and from each other, those are that fill up vectors.
 FARTHEST = 1e15
 #: What one ordered pair, one point on a grid, one node of it with its share of coarser ones, and
@@ -53,7 +54,7 @@ def is_affordable(n: int, span: NDArray[np.float64], h: float) -> bool:
 
 
 class ExactRepulsion:
-    """Repulsion summed over all pairs.
+    """Repulsion summed over all pairs; it holds n² / 32 bytes.
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ class ExactRepulsion:
 
     def __init__(self, n: int, team: Team) -> None:
         self._n, self._team = n, team
-        # Points that fill up the last vector are so far from all, and from each other, that their
-        # kernel is nothing in single precision.
+        # Points that fill up the last vector are so far from all, and from each other, that what
+        # they add to Z is lost beside `LEAST_PAIR`, and what they push is nothing.
         filled = -(-n // OTHERS) * OTHERS
         self._axes = np.empty((2, filled), dtype=np.float32)
         self._axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)

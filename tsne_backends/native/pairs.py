@@ -11,8 +11,10 @@ from numba.extending import intrinsic
 
 from tsne_backends.native import simd
 
-#: Points that `repel` takes at once, and with how many others.
+#: Points that `repel` takes at once, and with how many others; of the first others, it looks at
+#: those that come after the points.
 PUSHED, OTHERS = 2, 16
+assert OTHERS % PUSHED == 0
 
 
 @intrinsic
@@ -115,7 +117,11 @@ class _Pairs:
         return kernels
 
     def _later(self, kernel: Any, at: Any, column: Any) -> Any:
-        """Return the kernel where the others come after a point, and 0 elsewhere."""
+        """Return the kernel where the others come after a point, and 0 elsewhere.
+
+        Its own kernel of 1 is not summed and taken off later, because those of far points would be
+        lost beside it.
+        """
         builder, word = self._builder, ir.IntType(32)
         lanes = ir.Constant(ir.VectorType(word, OTHERS), list(range(OTHERS)))
         own = builder.trunc(builder.sub(at, column), word)

@@ -114,7 +114,7 @@ def scan(
                     if team.interrupted:
                         return
                     absorb(tiles, panels, a, b, 0, *scratch, *held, wanted)
-            found = held.held, held.names, held.fill, wanted
+            found = held.near, held.names, held.fill, wanted
             finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
@@ -143,8 +143,9 @@ def distances_to_nearest(
     squared = np.empty((len(rows), k), dtype=np.float32)
     width = points.shape[1]
     at_once = points_at_once(width)
-    # Each thread makes panels of all points.
-    together = TILE * -(-len(rows) // (TILE * team.n_threads))
+    # As few blocks as keep all threads busy, because each makes panels of all points anew; what a
+    # row finds does not depend on the others.
+    together = TILE * max(1, -(-len(rows) // (TILE * team.n_threads)))
 
     def work(first: int, stop: int) -> None:
         panels = np.empty((at_once // PANEL, 1 + width, PANEL), dtype=np.float32)
@@ -159,7 +160,7 @@ def distances_to_nearest(
                 some = points[a : a + at_once]
                 fill_panels(some, some, panels)
                 absorb(tiles, panels, 0, len(some), a, *scratch, *held, wanted)
-            found = held.held, held.names, held.fill, wanted
+            found = held.near, held.names, held.fill, wanted
             finish(rows, start, m, points, False, *found, indices, squared)
 
     team.run(work, -(-len(rows) // together))

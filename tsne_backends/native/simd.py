@@ -50,11 +50,11 @@ class Lines:
         store(self._builder, self._data, self._offset(line, column), value)
 
     def value(self, line: Any, column: Any) -> Any:
-        """Return a single value."""
+        """Return the single value at a line and column."""
         return self._builder.load(self._builder.gep(self._data, [self._offset(line, column)]))
 
     def increase(self, line: Any, column: Any, by: Any) -> None:
-        """Add to a single value."""
+        """Add to the single value at a line and column."""
         at = self._builder.gep(self._data, [self._offset(line, column)])
         self._builder.store(add(self._builder, self._builder.load(at), by), at)
 
@@ -83,7 +83,7 @@ def floats(lanes: int) -> Any:
 
 
 def add(builder: Any, a: Any, b: Any) -> Any:
-    """Return the sum of two vectors."""
+    """Return the sum of two vectors, or of two values."""
     return builder.fadd(a, b, flags=FLAGS)
 
 

@@ -99,7 +99,7 @@ def _without_collecting() -> Iterator[None]:
     """Let no garbage be collected meanwhile, in any thread.
 
     Compiling makes so many objects that looking for garbage among them, of which there is little,
-    takes a twelfth of the time. Without it 56 MB more are in use until the end.
+    takes a twelfth of the time. Without it 56 MB more are in use until it is done again.
     """
     collecting = gc.isenabled()
     try:

@@ -65,7 +65,7 @@ smoke: dist
 	$(PYTHON) -m venv $(VENV)-smoke
 	$(VENV)-smoke/bin/python -m pip install --quiet $$(echo dist/*.whl)"[plot]"
 	mkdir -p build/smoke
-	cd build/smoke && ../../$(VENV)-smoke/bin/python ../../tests/smoke.py
+	cd build/smoke && $(abspath $(VENV)-smoke)/bin/python ../../tests/smoke.py
 
 smoke-oldest:
 	$(MAKE) smoke VENV=$(VENV)-oldest PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt

@@ -1,4 +1,7 @@
-"""Repulsion between points and all later ones, in vectors; see ``vectors``."""
+"""Repulsion between points and all later ones, in vectors.
+
+Which pairs are summed together, and when at all, is in ``exact``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from numba.extending import intrinsic
 
 from tsne_backends.native import simd
 
-#: Points that `repel` takes at once, and with how many others; of the first others, it looks at
-#: those that come after the points.
+#: Points that `repel` takes at once, and with how many others. Its points must lie among the same
+#: others, which are the first it looks at.
 PUSHED, OTHERS = 2, 16
 assert OTHERS % PUSHED == 0
 

@@ -1,9 +1,9 @@
 """Comparing rows with rows, list by list, by products of rows and points.
 
-A list's rows are searched together: compared with each of the lists nearest to it, in
-that order, until enough rows were seen. Lists that cannot improve any row are skipped, by the
-triangle inequality. Searching *every* list is exact, and since near lists come first, thresholds
-are tight early and most pairs cost one comparison.
+A list's rows are searched together: compared with each of the lists nearest to it, in that order,
+until enough rows were seen. Lists that cannot improve any row are skipped, by the triangle
+inequality. Searching *every* list is exact, and since near lists come first, limits are tight early
+and most pairs cost one comparison.
 """
 
 from __future__ import annotations

@@ -254,12 +254,17 @@ def test_a_service_deployed_anew_by_another_process_is_looked_up_again(cloud, X)
     assert np.isfinite(remote(seed=1).fit_transform(X)).all()
 
 
-def test_what_an_interrupted_step_did_is_undone(monkeypatch):
+def test_what_an_interrupted_step_did_is_undone():
     undone = []
     timer = threading.Timer(0.2, os.kill, args=[os.getpid(), signal.SIGINT])
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        network.within(10, lambda: time.sleep(0.6) or "fc-1", undone.append)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            network.within(10, lambda: time.sleep(0.6) or "fc-1", undone.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert undone == ["fc-1"]
 
 

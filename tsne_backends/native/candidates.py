@@ -6,7 +6,6 @@ when all are there. Which rows are compared is in ``scan``.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +73,7 @@ def absorb(
     fill: Any,
     limit: Any,
     wanted: int,
-) -> None:
+) -> Any:
     """Add to each row's candidates the points nearer than its limit; shrink where they overflow.
 
     Parameters
@@ -91,7 +90,13 @@ def absorb(
         See `Held`.
     wanted : int
         Candidates per row that are needed.
+
+    Returns
+    -------
+    uint64
+        Candidates that were added, to all rows together.
     """
+    added = U0
     first, last = U(start) // U(PANEL), (U(stop) - U1) // U(PANEL)
     every = U32((1 << PANEL) - 1)
     for tile in range(U(len(tiles))):
@@ -112,13 +117,16 @@ def absorb(
                 bar, count = limit[i], U(fill[i])
                 if count + U(PANEL) > U(near.shape[1]):
                     count, bar = _shrink(near[i], names[i], count, U(wanted), U(SPARE))
+                before = count
                 while bits != U32(0):
                     hit = U(lowest_bit(bits))
                     bits &= bits - U32(1)
                     near[i, count] = products[r, hit]
                     names[i, count] = name + hit
                     count += U(products[r, hit] < bar)
+                added += count - before
                 limit[i], fill[i] = bar, count
+    return added
 
 
 @finite_kernel
@@ -177,20 +185,6 @@ def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any
             kept += U1
             equal -= U(value >= low)
     return kept, low
-
-
-@finite_kernel
-def reach_of(rows: Any, limit: Any) -> Any:
-    """Return the largest distance within which a row of the list may still find a neighbour."""
-    most = F0
-    for i in range(U(len(rows))):
-        if limit[i] == FAR:
-            return FAR
-        norm = F0
-        for j in range(U(rows.shape[1])):
-            norm += rows[i, j] * rows[i, j]
-        most = max(most, norm + limit[i])
-    return F(math.sqrt(most)) * F(1.0001)
 
 
 @finite_kernel

@@ -1,20 +1,20 @@
 """Comparing rows with rows, list by list, by products of rows and points.
 
-A list's rows are searched together: compared with each of the lists nearest to it, in that order,
-until enough rows were seen. Lists that cannot improve any row are skipped, by the triangle
-inequality. Searching *every* list is exact, and since near lists come first, limits are tight early
-and most pairs cost one comparison.
+A list's rows are searched together: compared with the lists nearest to it, in rounds of ever more
+of them, until a round adds next to nothing to what was found. Lists that cannot improve any row are
+skipped, by the triangle inequality. Searching *every* list is exact, and since near lists come
+first, limits are tight early and most pairs cost one comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.candidates import absorb, finish, nothing_held, reach_of
+from tsne_backends.native.candidates import absorb, finish, nothing_held
+from tsne_backends.native.jit import F
 from tsne_backends.native.lists import Lists
 from tsne_backends.native.products import (
     PANEL,
@@ -25,15 +25,13 @@ from tsne_backends.native.products import (
     room_for_products,
     tiles_of,
 )
+from tsne_backends.native.rounds import FIRST_SEEN, LEAST_SEEN, look_around
 from tsne_backends.native.threads import Team
 
 #: Candidates to keep beyond those wanted, because products of single precision misplace near ties.
 SLACK = 4
 #: Rows searched together at most: the candidates of more would not stay in the cache.
 MOST_TOGETHER = 85 * TILE
-#: The nearest lists are searched in rounds of so many, so many in all; then all others. Within a
-#: round the order is that of memory, so that adjacent lists become one stretch.
-ROUND_LISTS, NEAR_LISTS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,10 @@ def scan(
     which: NDArray[np.int64],
     k: int,
     spare: int,
-    seen: int,
+    patience: float,
     team: Team,
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Find the k nearest points of rows, through the lists near to each until ``seen`` points.
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], float]:
+    """Find the k nearest points of rows, through the lists near to each.
 
     Parameters
     ----------
@@ -74,8 +72,11 @@ def scan(
     points : Grouped
     which : ndarray of int64
         Lists whose rows are searched for.
-    k, spare, seen : int
-        Neighbours per row, candidates kept beyond them, and points to look at at least.
+    k, spare : int
+        Neighbours per row, and candidates kept beyond them.
+    patience : float
+        A list's rows are done when a round adds less than this share of their candidates; with 0,
+        when they have been compared with every list.
     team : Team
 
     Returns
@@ -83,6 +84,8 @@ def scan(
     indices : ndarray of shape (n_rows, k), uint32
         Numbers of the neighbours among the points, in no order; not filled for other lists.
     squared : ndarray of shape (n_rows, k), float32
+    seen : float
+        Points that a row was compared with, on average.
     """
     lists, among, n_rows = points.lists, rows is points, len(rows.whole)
     wanted = min(len(points.whole), k + among + spare)  # a row is among its own candidates
@@ -92,33 +95,44 @@ def scan(
     squares = np.einsum("ij,ij->i", lists.centroids, lists.centroids)
     sizes = np.diff(lists.starts)
     blocks = _blocks(rows.lists, which)
+    compared = np.zeros(len(blocks), dtype=np.int64)
     longest = max((end - start for _, start, end in blocks), default=0)
+    first_seen = max(FIRST_SEEN * k, LEAST_SEEN)
     at_once = points_at_once(points.narrow.shape[1])
 
     def work(first: int, stop: int) -> None:
-        held = nothing_held(longest, wanted)
-        scratch = room_for_products()
-        for one, start, end in blocks[first:stop]:
+        held, scratch = nothing_held(longest, wanted), room_for_products()
+        chosen = np.zeros(len(lists.starts), dtype=bool)
+        for block in range(first, stop):
+            if team.interrupted:
+                return
+            one, start, end = blocks[block]
             m = end - start
             held.forget(m)
-            tiles = tiles_of(rows.narrow[start:end])
-            centre = lists.centroids[one]
-            apart = squares + squares[one] - 2 * (lists.centroids @ centre)
+            some = rows.narrow[start:end]
+            apart = squares + squares[one] - 2 * (lists.centroids @ lists.centroids[one])
             apart = np.sqrt(np.maximum(apart, 0))
-            nearest = np.argsort(apart, kind="stable")
-            enough = int(np.searchsorted(np.cumsum(sizes[nearest]), seen)) + 1
-            least = apart - rows.lists.radii[one] - lists.radii
-            for few in np.split(nearest[:enough], range(ROUND_LISTS, NEAR_LISTS + 1, ROUND_LISTS)):
-                reach = reach_of(rows.narrow[start:end], held.limit)
-                for a, b in _stretches(few[least[few] <= reach], lists.starts, at_once):
-                    if team.interrupted:
-                        return
-                    absorb(tiles, panels, a, b, 0, *scratch, *held, wanted)
+            around = np.argsort(apart, kind="stable"), apart - rows.lists.radii[one] - lists.radii
+            compared[block] = m * look_around(
+                tiles_of(some),
+                np.einsum("ij,ij->i", some, some),
+                panels,
+                lists.starts,
+                *around,
+                chosen,
+                first_seen,
+                F(patience),
+                at_once,
+                *scratch,
+                *held,
+                wanted,
+            )
             found = held.near, held.names, held.fill, wanted
             finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
-    return indices, squared
+    searched = sum(end - start for _, start, end in blocks)
+    return indices, squared, float(compared.sum()) / max(searched, 1)
 
 
 def distances_to_nearest(
@@ -177,23 +191,3 @@ def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]
             blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
     return blocks
 
-
-def _stretches(
-    some: NDArray[np.int64], starts: NDArray[np.int64], most: int
-) -> Iterator[tuple[int, int]]:
-    """Yield the points of some lists as stretches of memory, of at most so many points.
-
-    They are cut where a panel ends, because one that is in two stretches is compared twice.
-    """
-    ranges: list[tuple[int, int]] = []
-    for one in np.sort(some):
-        start, end = int(starts[one]), int(starts[one + 1])
-        if ranges and ranges[-1][1] == start:
-            ranges[-1] = ranges[-1][0], end
-        else:
-            ranges.append((start, end))
-    for start, end in ranges:
-        while start < end:
-            stop = min(start - start % PANEL + most, end)
-            yield start, stop
-            start = stop

@@ -7,7 +7,7 @@ sample of rows finds. What looking at lists is, is in ``scan``; whether single p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import group, make_lists
 from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
+from tsne_backends.native.products import TILE
 from tsne_backends.native.scan import SLACK, Grouped, distances_to_nearest, scan
 from tsne_backends.native.threads import Team
 
@@ -30,17 +31,19 @@ SMALLEST_LISTED = 4096
 #: Principal axes along which candidates are looked for first, and how many more than those wanted
 #: are kept, in neighbours wanted; tried where there are so many times more features. All features
 #: then decide among the candidates.
-WIDTHS, LEAST_NARROWED = ((80, 1.75), (192, 0.75)), 2.4
+WIDTHS, LEAST_NARROWED = ((80, (1.75, 3.0)), (192, (1.0, 2.0))), 2.4
 #: What comparing one pair costs, in multiplications.
 PAIR_WORK = 20
-#: Rows seen per row, in neighbours wanted, at the first attempt; each further one sees twice that.
-FIRST_SEEN = 24
-#: Rows on which the recall is measured, and from how many lists they are taken.
-RECALL_SAMPLE, TRIAL_LISTS = 512, 24
+#: Share of new candidates at which the rows of a list are done, attempt by attempt.
+PATIENCE = (0.1, 0.05, 0.025, 0.012, 0.006)
+#: Lists are of no use where they take more than this share of the work of searching everything.
+MOST_WORK = 0.4
+#: Rows on which the recall is measured, a tile from each of some lists.
+RECALL_SAMPLE = 512
 #: The share of true neighbours at which no more are looked for, and the share that will do where
-#: looking at twice as many points adds next to nothing.
-GOOD_RECALL, LEAST_RECALL = 0.99, 0.97
-#: Recall that seeing twice as many rows must add, or more are not tried.
+#: looking further adds next to nothing.
+GOOD_RECALL, LEAST_RECALL = 0.995, 0.985
+#: Recall that half as much patience must add, or less is not tried.
 LEAST_GAIN = 0.003
 #: Candidates beyond the k-th that the rounding of products may have misplaced.
 CLOSE_CALLS = 32
@@ -190,45 +193,60 @@ class _Search:
             if exact is False or work > LAST_WORK:
                 return None
         points, rows = self._arrange(self._points.shape[1])
-        return self._scan(points, rows, n, SLACK, "inverted lists (exact)")
+        return self._scan(points, rows, 0.0, SLACK, "inverted lists (exact)")
 
     def _narrowly(self) -> _Found | None:
         """Search a few lists along some axes; None if that cannot find enough."""
         d = self._points.shape[1]
-        for width, share in (*WIDTHS, (d, 0.0)):
+        for width, shares in (*WIDTHS, (d, (0.0,))):
             if width != d and d < LEAST_NARROWED * width:
                 continue
-            spare = SLACK + int(share * self._k)
             points, rows = self._arrange(width)
-            seen, recall = self._learn(points, rows, spare)
-            if recall >= LEAST_RECALL:
-                axes = "" if width == d else f", {width} principal axes"
-                words = f"inverted lists (sampled recall {recall:.3f}{axes})"
-                return self._scan(points, rows, seen, spare, words)
+            for share in shares:
+                spare = SLACK + int(share * self._k)
+                patience, recall = self._learn(points, rows, spare)
+                if recall >= (LEAST_RECALL if share == shares[-1] else GOOD_RECALL):
+                    axes = "" if width == d else f", {width} principal axes"
+                    words = f"inverted lists (sampled recall {recall:.3f}{axes})"
+                    return self._scan(points, rows, patience, spare, words)
             del points, rows  # or the next attempt would hold the data twice
         return None
 
-    def _learn(self, points: Grouped, rows: Grouped, spare: int) -> tuple[int, float]:
-        """Return how many points must be looked at, learnt on a few lists, and the recall."""
-        filled = np.flatnonzero(np.diff(rows.lists.starts))
-        trial = np.sort(self._rng.permutation(filled)[:TRIAL_LISTS])
-        starts = rows.lists.starts
-        members = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in trial])
-        sample = np.sort(self._rng.permutation(members)[:RECALL_SAMPLE])
+    def _learn(self, points: Grouped, rows: Grouped, spare: int) -> tuple[float, float]:
+        """Return how patient a search must be, learnt on a few lists, and its recall."""
+        sample, trial = self._sample(rows)
         # A row among the points is its own nearest.
         at = self._k + self._among
         kth = distances_to_nearest(self.rows[sample], self._points, at, CLOSE_CALLS, self._team)
         kth *= F(1 + ROUNDING)
-        looked_at, recall = 0, 0.0
-        for seen in _attempts(len(self._points), self._k):
-            _, squared = scan(rows, points, trial, self._k, spare, seen, self._team)
-            found = share_found(squared[sample], kth)
+        n, d = self._points.shape
+        most = MOST_WORK * n * (d + PAIR_WORK)
+        learnt, recall = 0.0, 0.0
+        for patience in PATIENCE:
+            every = np.arange(len(trial.lists.starts) - 1)
+            _, squared, seen = scan(trial, points, every, at, spare, patience, self._team)
+            found = share_found(squared, kth)
+            if seen * (points.narrow.shape[1] + PAIR_WORK) > most:
+                break
             if found - recall < LEAST_GAIN and not recall < LEAST_RECALL <= found:
                 break  # what is missing is not among the candidates, however many points are seen
-            looked_at, recall = seen, found
+            learnt, recall = patience, found
             if recall >= GOOD_RECALL:
                 break
-        return looked_at, recall
+        return learnt, recall
+
+    def _sample(self, rows: Grouped) -> tuple[NDArray[np.int64], Grouped]:
+        """Return some rows of many lists, as numbers and grouped."""
+        starts = rows.lists.starts
+        drawn = self._rng.permutation(len(self.rows))[: RECALL_SAMPLE // TILE]
+        lists = np.unique(np.searchsorted(starts, drawn, side="right") - 1)
+        members = [np.arange(starts[one], starts[one + 1]) for one in lists]
+        some = [np.sort(self._rng.permutation(of_one)[:TILE]) for of_one in members]
+        sizes = np.zeros(len(starts), dtype=np.int64)
+        sizes[lists + 1] = [len(of_one) for of_one in some]
+        sample = np.concatenate(some)
+        fewer = replace(rows.lists, starts=np.cumsum(sizes))
+        return sample, Grouped(self.rows[sample], rows.narrow[sample], fewer)
 
     def _arrange(self, width: int) -> tuple[Grouped, Grouped]:
         """Put points and rows in the order of lists along some axes; all of them are the data's."""
@@ -255,9 +273,11 @@ class _Search:
             self.rows, self.rows if axes is None else narrow_rows[theirs.places], theirs
         )
 
-    def _scan(self, points: Grouped, rows: Grouped, seen: int, spare: int, words: str) -> _Found:
+    def _scan(
+        self, points: Grouped, rows: Grouped, patience: float, spare: int, words: str
+    ) -> _Found:
         every = np.arange(len(rows.lists.starts) - 1)
-        indices, squared = scan(rows, points, every, self._k, spare, seen, self._team)
+        indices, squared, _ = scan(rows, points, every, self._k, spare, patience, self._team)
         return indices, squared, self._places, self._of_rows, words
 
 
@@ -272,12 +292,3 @@ def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32]) -> float
         Of the true k-th neighbour.
     """
     return float((squared <= kth[:, None]).mean())
-
-
-def _attempts(n: int, k: int) -> list[int]:
-    """Return how many rows each attempt looks at; a quarter of all at most."""
-    attempts, seen = [], max(FIRST_SEEN * k, 512)
-    while seen <= n // 4:
-        attempts.append(seen)
-        seen *= 2
-    return attempts

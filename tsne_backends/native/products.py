@@ -9,6 +9,8 @@ matrices, which is written to memory and read again, the same takes about twice 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -80,11 +82,11 @@ def fill_panels(
     narrow: NDArray[np.float32], whole: NDArray[np.float32], panels: NDArray[np.float32]
 ) -> None:
     """Write points to the first of some panels; see `panels_of`."""
-    _transpose(np.einsum("ij,ij->i", whole, whole)[:, None], panels[:, :1], FAR)
-    _transpose(narrow, panels[:, 1:], F(0))
+    transpose(np.einsum("ij,ij->i", whole, whole)[:, None], panels[:, :1], FAR)
+    transpose(narrow, panels[:, 1:], F(0))
 
 
-def _transpose(rows: NDArray[np.float32], blocks: NDArray[np.float32], rest: np.float32) -> None:
+def transpose(rows: NDArray[np.float32], blocks: NDArray[np.float32], rest: np.float32) -> None:
     """Write rows to the first of some blocks, axis by axis; fill up the last of these blocks.
 
     Parameters
@@ -116,7 +118,7 @@ def tiles_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     m, width = rows.shape
     tiles = np.empty((-(-m // TILE), width, TILE), dtype=np.float32)
-    _transpose(rows, tiles, F(0))
+    transpose(rows, tiles, F(0))
     tiles *= F(-2)
     return tiles
 
@@ -155,7 +157,10 @@ def compare(
     uint16
         The same for all rows together: 0 where there is nothing to look at.
     """
-    for array in (tiles, panels, bars, products):
+    coded = tiles.dtype == types.int32
+    for array in (tiles, panels):
+        simd.must_be(array, types.int32 if coded else types.float32)
+    for array in (bars, products):
         simd.must_be(array, types.float32)
     simd.must_be(nearer, types.uint16)
     signature = types.uint16(tiles, tile, panels, panel, bars, products, nearer)
@@ -166,19 +171,23 @@ def compare(
             for at in (0, 2, 4, 5, 6)
         )
         tile, panel = arguments[1], arguments[3]
-        word, width = tile.type, cgutils.unpack_tuple(builder, rows.shape)[1]
+        word = tile.type
+        lines = {at: cgutils.unpack_tuple(builder, array.shape)[1] for at, array in (("tile", rows), ("panel", points))}
         first = builder.mul(tile, word(TILE))
-        row = builder.gep(rows.data, [builder.mul(first, width)])
-        values = builder.mul(builder.add(width, word(1)), word(PANEL))
-        point = builder.gep(points.data, [builder.mul(panel, values)])
-        any_row = None
-        for r, total in enumerate(_multiplied(builder, row, point, width)):
-            simd.store(builder, out.data, word(r * PANEL), total)
+        row = builder.gep(rows.data, [builder.mul(first, lines["tile"])])
+        point = builder.gep(points.data, [builder.mul(panel, builder.mul(lines["panel"], word(PANEL)))])
+        width = builder.sub(lines["panel"], word(1))
+        totals = (_coded if coded else _multiplied)(builder, row, point, width)
+        hits = []
+        for r, total in enumerate(totals):
             bar = builder.load(builder.gep(bars.data, [builder.add(first, word(r))]))
-            hits = builder.fcmp_ordered("<", total, simd.splat(builder, bar, PANEL))
-            hits = builder.bitcast(hits, ir.IntType(PANEL))
-            builder.store(hits, builder.gep(bits.data, [word(r)]))
-            any_row = hits if any_row is None else builder.or_(any_row, hits)
+            below = builder.fcmp_ordered("<", total, simd.splat(builder, bar, PANEL))
+            hits.append(builder.bitcast(below, ir.IntType(PANEL)))
+        any_row = reduce(builder.or_, hits)
+        with builder.if_then(builder.icmp_unsigned("!=", any_row, any_row.type(0))):
+            for r, total in enumerate(totals):
+                simd.store(builder, out.data, word(r * PANEL), total)
+                builder.store(hits[r], builder.gep(bits.data, [word(r)]))
         return any_row
 
     return signature, generate
@@ -186,10 +195,35 @@ def compare(
 
 def _multiplied(builder: Any, row: Any, point: Any, width: Any) -> list[Any]:
     """Return the products of the tile and the panel that begin at two pointers, row by row."""
-    kind, word = simd.floats(PANEL), width.type
+    squares = simd.load(builder, point, width.type(0), simd.floats(PANEL))
+
+    def add_product(total: Any, value: Any, values: Any) -> Any:
+        return simd.add(builder, total, simd.multiply(builder, value, values))
+
+    return _summed(builder, row, point, width, [squares] * TILE, add_product)
+
+
+def _coded(builder: Any, row: Any, point: Any, width: Any) -> list[Any]:
+    """Return half of the squared distances of a tile and a panel of codes, row by row."""
+    word, kind = width.type, simd.integers(PANEL)
     squares = simd.load(builder, point, word(0), kind)
+    halves = [builder.load(builder.gep(row, [word(r)])) for r in range(TILE)]
+    begun = [builder.add(squares, simd.splat(builder, half, PANEL)) for half in halves]
+
+    def add_product(total: Any, value: Any, values: Any) -> Any:
+        return simd.add_products_of_pairs(builder, total, value, values)
+
+    totals = _summed(builder, builder.gep(row, [word(TILE)]), point, width, begun, add_product)
+    return [builder.sitofp(total, simd.floats(PANEL)) for total in totals]
+
+
+def _summed(
+    builder: Any, row: Any, point: Any, width: Any, begun: list[Any], add_product: Callable[..., Any]
+) -> list[Any]:
+    """Add the products of each axis to what was begun, row by row, in a loop over the axes."""
+    kind, word = begun[0].type, width.type
     before = builder.block
-    loop, after = (builder.append_basic_block(name) for name in ("axis", "multiplied"))
+    loop, after = (builder.append_basic_block(name) for name in ("axis", "summed"))
     builder.branch(loop)
     builder.position_at_end(loop)
     axis, sums = builder.phi(word), [builder.phi(kind) for _ in range(TILE)]
@@ -199,10 +233,9 @@ def _multiplied(builder: Any, row: Any, point: Any, width: Any) -> list[Any]:
     totals = []
     for r, total in enumerate(sums):
         value = builder.load(builder.gep(row, [builder.add(first, word(r))]))
-        product = simd.multiply(builder, simd.splat(builder, value, PANEL), values)
-        totals.append(simd.add(builder, total, product))
-    begun = ((axis, word(0), following), *zip(sums, [squares] * TILE, totals, strict=True))
-    for one, at_first, later in begun:
+        totals.append(add_product(total, simd.splat(builder, value, PANEL), values))
+    variables = ((axis, word(0), following), *zip(sums, begun, totals, strict=True))
+    for one, at_first, later in variables:
         one.add_incoming(at_first, before)
         one.add_incoming(later, loop)
     builder.cbranch(builder.icmp_unsigned("<", following, width), loop, after)

@@ -25,6 +25,7 @@ NEAR = 0.02
 def look_around(
     tiles: Any,
     squares: Any,
+    scale: float,
     panels: Any,
     starts: Any,
     nearest: Any,
@@ -81,7 +82,7 @@ def look_around(
     done, seen, compared = U0, U0, U0
     goal = F(first_seen)
     while done < n_lists:
-        reach = _reach(squares, limit)
+        reach = _reach(squares, scale, limit)
         if patience == F0 and F(seen) > F(NEAR) * F(n_points):
             goal = F(n_points)
         # In the order of memory, so that adjacent lists become one stretch.
@@ -118,11 +119,11 @@ def look_around(
 
 
 @finite_kernel
-def _reach(squares: Any, limit: Any) -> Any:
+def _reach(squares: Any, scale: Any, limit: Any) -> Any:
     """Return the largest distance within which any of the rows may still find a neighbour."""
     most = F0
     for i in range(U(len(squares))):
         if limit[i] == FAR:
             return FAR
-        most = max(most, squares[i] + limit[i])
+        most = max(most, squares[i] + scale * limit[i])
     return F(math.sqrt(most)) * F(1.0001)

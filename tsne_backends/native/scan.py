@@ -8,12 +8,14 @@ first, limits are tight early and most pairs cost one comparison.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.candidates import absorb, finish, nothing_held
+from tsne_backends.native.codes import Codes
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import Lists
 from tsne_backends.native.products import (
@@ -46,11 +48,44 @@ class Grouped:
         What finds candidates: the rows along some axes, or ``whole`` itself.
     lists : Lists
         Of the narrow rows.
+    codes : Codes or None
+        Of the narrow rows, which are compared instead of them.
     """
 
     whole: NDArray[np.float32]
     narrow: NDArray[np.float32]
     lists: Lists
+    codes: Codes | None = None
+
+    def some(self, which: NDArray[np.int64]) -> Grouped:
+        """Return some rows, which must be in order, in the lists that they are in."""
+        starts = np.searchsorted(which, self.lists.starts)
+        codes = None if self.codes is None else self.codes.some(which)
+        lists = replace(self.lists, starts=starts)
+        return Grouped(self.whole[which], self.narrow[which], lists, codes)
+
+    def panels(self, team: Team) -> NDArray[Any]:
+        """Return all rows as points for `compare`."""
+        if self.codes is not None:
+            return self.codes.panels(team)
+        return panels_of(self.narrow, self.whole, team)
+
+    def tiles(self, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.float32], np.float32]:
+        """Return some rows for `compare`, and what makes its products squares along narrow axes.
+
+        Returns
+        -------
+        tiles : ndarray
+        added : ndarray of shape (end - start,), float32
+            What must be added.
+        factor : float32
+            What they must be multiplied by before.
+        """
+        if self.codes is not None:
+            nothing = np.zeros(end - start, dtype=np.float32)
+            return self.codes.tiles(start, end), nothing, F(2 * self.codes.step**2)
+        some = self.narrow[start:end]
+        return tiles_of(some), np.einsum("ij,ij->i", some, some), F(1)
 
 
 def scan(
@@ -91,14 +126,14 @@ def scan(
     wanted = min(len(points.whole), k + among + spare)  # a row is among its own candidates
     indices = np.empty((n_rows, k), dtype=np.uint32)
     squared = np.empty((n_rows, k), dtype=np.float32)
-    panels = panels_of(points.narrow, points.whole, team)
+    panels = points.panels(team)
     squares = np.einsum("ij,ij->i", lists.centroids, lists.centroids)
     sizes = np.diff(lists.starts)
     blocks = _blocks(rows.lists, which)
     compared = np.zeros(len(blocks), dtype=np.int64)
     longest = max((end - start for _, start, end in blocks), default=0)
     first_seen = max(FIRST_SEEN * k, LEAST_SEEN)
-    at_once = points_at_once(points.narrow.shape[1])
+    at_once = points_at_once(panels.shape[1] - 1)
 
     def work(first: int, stop: int) -> None:
         held, scratch = nothing_held(longest, wanted), room_for_products()
@@ -109,13 +144,11 @@ def scan(
             one, start, end = blocks[block]
             m = end - start
             held.forget(m)
-            some = rows.narrow[start:end]
             apart = squares + squares[one] - 2 * (lists.centroids @ lists.centroids[one])
             apart = np.sqrt(np.maximum(apart, 0))
             around = np.argsort(apart, kind="stable"), apart - rows.lists.radii[one] - lists.radii
             compared[block] = m * look_around(
-                tiles_of(some),
-                np.einsum("ij,ij->i", some, some),
+                *rows.tiles(start, end),
                 panels,
                 lists.starts,
                 *around,

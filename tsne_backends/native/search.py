@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.axes import along, principal_axes
-from tsne_backends.native.jit import F
+from tsne_backends.native.codes import coded, step_of
 from tsne_backends.native.lists import group, make_lists
 from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
-from tsne_backends.native.products import TILE
-from tsne_backends.native.scan import SLACK, Grouped, distances_to_nearest, scan
+from tsne_backends.native.scan import SLACK, Grouped, scan
+from tsne_backends.native.simd import pairs_at_once
 from tsne_backends.native.threads import Team
+from tsne_backends.native.trial import GOOD_RECALL, LEAST_RECALL, Trial
 
 #: Exact search takes at most this many multiplications and comparisons; beyond, lists are left out.
 #: Where that loses too many neighbours, all lists are searched up to the second number (270,000
@@ -34,22 +35,12 @@ SMALLEST_LISTED = 4096
 WIDTHS, LEAST_NARROWED = ((80, (1.75, 3.0)), (192, (1.0, 2.0))), 2.4
 #: What comparing one pair costs, in multiplications.
 PAIR_WORK = 20
-#: Share of new candidates at which the rows of a list are done, attempt by attempt.
-PATIENCE = (0.1, 0.05, 0.025, 0.012, 0.006)
 #: Lists are of no use where they take more than this share of the work of searching everything.
 MOST_WORK = 0.4
-#: Rows on which the recall is measured, a tile from each of some lists.
-RECALL_SAMPLE = 512
-#: The share of true neighbours at which no more are looked for, and the share that will do where
-#: looking further adds next to nothing.
-GOOD_RECALL, LEAST_RECALL = 0.995, 0.985
-#: Recall that half as much patience must add, or less is not tried.
-LEAST_GAIN = 0.003
-#: Candidates beyond the k-th that the rounding of products may have misplaced.
-CLOSE_CALLS = 32
-#: What is as near as the k-th neighbour and a rounding more counts as found: which of several
-#: equally near rows was taken does not matter.
-ROUNDING = 1e-5
+#: Codes find candidates where nearly all neighbours wanted are so many steps away: from a hundred
+#: on a squared distance errs by less than 1 % (its standard deviation: 0.8 steps per distance).
+#: From the second number on, that is less than 0.1 %, and codes order candidates like the rows.
+CODED_STEPS, EXACT_STEPS = 64, 1000
 
 
 @dataclass(frozen=True)
@@ -181,6 +172,8 @@ class _Search:
         self._team = team
         # What centroids are learnt from and recall is measured on: the same for every run.
         self._rng = np.random.RandomState(0)
+        # How many steps of codes a neighbour is away; 0 before a trial, and where codes do not pay.
+        self._steps = 0.0
 
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long."""
@@ -192,19 +185,25 @@ class _Search:
                 return found
             if exact is False or work > LAST_WORK:
                 return None
-        points, rows = self._arrange(self._points.shape[1])
+        points, rows = self._coded(*self._arrange(d), EXACT_STEPS)
         return self._scan(points, rows, 0.0, SLACK, "inverted lists (exact)")
 
     def _narrowly(self) -> _Found | None:
         """Search a few lists along some axes; None if that cannot find enough."""
-        d = self._points.shape[1]
+        (n, d), trial = self._points.shape, None
         for width, shares in (*WIDTHS, (d, (0.0,))):
             if width != d and d < LEAST_NARROWED * width:
                 continue
             points, rows = self._arrange(width)
+            if trial is None:
+                trial = Trial(rows, points, self._of_rows, self._k, self._team, self._rng)
+                if pairs_at_once():
+                    self._steps = trial.nearest() / step_of(points.whole, rows.whole)
+            points, rows = self._coded(points, rows, CODED_STEPS)
+            most = MOST_WORK * n * (d + PAIR_WORK) / (width + PAIR_WORK)
             for share in shares:
                 spare = SLACK + int(share * self._k)
-                patience, recall = self._learn(points, rows, spare)
+                patience, recall = trial.patience(rows, points, self._of_rows, spare, most)
                 if recall >= (LEAST_RECALL if share == shares[-1] else GOOD_RECALL):
                     axes = "" if width == d else f", {width} principal axes"
                     words = f"inverted lists (sampled recall {recall:.3f}{axes})"
@@ -212,41 +211,16 @@ class _Search:
             del points, rows  # or the next attempt would hold the data twice
         return None
 
-    def _learn(self, points: Grouped, rows: Grouped, spare: int) -> tuple[float, float]:
-        """Return how patient a search must be, learnt on a few lists, and its recall."""
-        sample, trial = self._sample(rows)
-        # A row among the points is its own nearest.
-        at = self._k + self._among
-        kth = distances_to_nearest(self.rows[sample], self._points, at, CLOSE_CALLS, self._team)
-        kth *= F(1 + ROUNDING)
-        n, d = self._points.shape
-        most = MOST_WORK * n * (d + PAIR_WORK)
-        learnt, recall = 0.0, 0.0
-        for patience in PATIENCE:
-            every = np.arange(len(trial.lists.starts) - 1)
-            _, squared, seen = scan(trial, points, every, at, spare, patience, self._team)
-            found = share_found(squared, kth)
-            if seen * (points.narrow.shape[1] + PAIR_WORK) > most:
-                break
-            if found - recall < LEAST_GAIN and not recall < LEAST_RECALL <= found:
-                break  # what is missing is not among the candidates, however many points are seen
-            learnt, recall = patience, found
-            if recall >= GOOD_RECALL:
-                break
-        return learnt, recall
-
-    def _sample(self, rows: Grouped) -> tuple[NDArray[np.int64], Grouped]:
-        """Return some rows of many lists, as numbers and grouped."""
-        starts = rows.lists.starts
-        drawn = self._rng.permutation(len(self.rows))[: RECALL_SAMPLE // TILE]
-        lists = np.unique(np.searchsorted(starts, drawn, side="right") - 1)
-        members = [np.arange(starts[one], starts[one + 1]) for one in lists]
-        some = [np.sort(self._rng.permutation(of_one)[:TILE]) for of_one in members]
-        sizes = np.zeros(len(starts), dtype=np.int64)
-        sizes[lists + 1] = [len(of_one) for of_one in some]
-        sample = np.concatenate(some)
-        fewer = replace(rows.lists, starts=np.cumsum(sizes))
-        return sample, Grouped(self.rows[sample], rows.narrow[sample], fewer)
+    def _coded(self, points: Grouped, rows: Grouped, steps: int) -> tuple[Grouped, Grouped]:
+        """Return both with codes where neighbours are at least so many steps away."""
+        if self._steps < steps:
+            return points, rows
+        step = step_of(points.whole, rows.whole)
+        codes = coded(points.narrow, points.whole, step, self._team)
+        in_steps = replace(points, codes=codes)
+        if self._among:
+            return in_steps, in_steps
+        return in_steps, replace(rows, codes=coded(rows.narrow, rows.whole, step, self._team))
 
     def _arrange(self, width: int) -> tuple[Grouped, Grouped]:
         """Put points and rows in the order of lists along some axes; all of them are the data's."""
@@ -279,16 +253,3 @@ class _Search:
         every = np.arange(len(rows.lists.starts) - 1)
         indices, squared, _ = scan(rows, points, every, self._k, spare, patience, self._team)
         return indices, squared, self._places, self._of_rows, words
-
-
-def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32]) -> float:
-    """Return the share of neighbours that are as near as the true ones.
-
-    Parameters
-    ----------
-    squared : ndarray of shape (n_rows, k), float32
-        Squared distances of the neighbours found.
-    kth : ndarray of shape (n_rows,), float32
-        Of the true k-th neighbour.
-    """
-    return float((squared <= kth[:, None]).mean())

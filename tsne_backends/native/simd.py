@@ -7,10 +7,12 @@ several for one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.core.errors import TypingError
 
 #: Sums may be reordered into vectors, products added without rounding and divisions done by
@@ -80,6 +82,42 @@ def store(builder: Any, data: Any, offset: Any, value: Any) -> None:
 def floats(lanes: int) -> Any:
     """Return the kind of vectors of so many float32."""
     return ir.VectorType(ir.FloatType(), lanes)
+
+
+def integers(lanes: int) -> Any:
+    """Return the kind of vectors of so many int32."""
+    return ir.VectorType(ir.IntType(32), lanes)
+
+
+@cache
+def pairs_at_once() -> int:
+    """Return to how many sums the processor adds products of two pairs in one step; 0 if it cannot."""
+    features = str(config.CPU_FEATURES or get_host_cpu_features()).split(",")
+    if "+avx512vnni" in features:
+        return 16
+    return 8 if "+avxvnni" in features else 0
+
+
+def add_products_of_pairs(builder: Any, totals: Any, some: Any, others: Any) -> Any:
+    """Add to each of 16 sums the products of two int16 and two others, each pair as one int32.
+
+    Only where the processor does that in one step; see `pairs_at_once`.
+    """
+    lanes = pairs_at_once()
+    kind = integers(lanes)
+    add_pairs = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [kind] * 3),
+        f"llvm.x86.avx512.vpdpwssd.{32 * lanes}",
+    )
+    sums = [
+        builder.call(add_pairs, [shuffled(builder, vector, side) for vector in (totals, some, others)])
+        for side in (range(at, at + lanes) for at in range(0, totals.type.count, lanes))
+    ]
+    if len(sums) == 1:
+        return sums[0]
+    every = ir.Constant(integers(totals.type.count), list(range(totals.type.count)))
+    return builder.shuffle_vector(*sums, every)
 
 
 def add(builder: Any, a: Any, b: Any) -> Any:

@@ -1,14 +1,13 @@
-"""What a search keeps of what it compares, and how much it looks at."""
+"""What a search keeps of what it compares."""
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from tsne_backends.native import search
 from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
 from tsne_backends.native.jit import U, kernel
 from tsne_backends.native.products import PANEL, fill_panels, room_for_products, tiles_of
-from tsne_backends.native.scan import _stretches, distances_to_nearest
+from tsne_backends.native.scan import distances_to_nearest
 from tsne_backends.native.threads import Team
 
 
@@ -118,37 +117,3 @@ def test_candidates_are_cut_to_those_wanted_and_few_more(kind, spare, beyond, wa
     assert (left_out >= bar).all()
     assert (left_out >= values[:kept].max()).all()
     assert bar >= np.sort(before[:count])[wanted - 1]
-
-
-def test_as_many_points_are_looked_at_as_help(monkeypatch, team):
-    """Scripted recalls, and how many points are then looked at."""
-    X = np.random.RandomState(0).standard_normal((20_000, 3)).astype(np.float32)
-    for recalls, expected in [
-        ((0.968, 0.9705, 0.971), (1, 0.9705)),
-        ((0.98, 0.9815), (0, 0.98)),
-        ((0.995,), (0, 0.995)),
-        ((0.5, 0.9, 0.98, 0.993), (3, 0.993)),
-        ((0.3, 0.301), (0, 0.3)),
-    ]:
-        hunt = search._Search(X, X, 10, team)
-        points, rows = hunt._arrange(3)
-        script = iter(recalls)
-        monkeypatch.setattr(search, "scan", lambda *_: (None, np.zeros((20_000, 10), np.float32)))
-        monkeypatch.setattr(search, "distances_to_nearest", lambda *_: np.ones(512, np.float32))
-        monkeypatch.setattr(search, "share_found", lambda *_, script=script: next(script))
-        seen, recall = hunt._learn(points, rows, 4)
-        assert (search._attempts(20_000, 10).index(seen), recall) == expected
-
-
-@pytest.mark.parametrize("most", [PANEL, 48, 1024])
-def test_stretches_are_the_points_of_some_lists_cut_where_panels_end(most):
-    sizes = np.array([5, 0, 37, 16, 1, 100, 3, 0, 2000, 7])
-    starts = 3 + np.concatenate([[0], np.cumsum(sizes)])
-    some = np.array([8, 0, 2, 1, 4, 6, 7])
-    stretches = list(_stretches(some, starts, most))
-    covered = [at for first, stop in stretches for at in range(first, stop)]
-    assert covered == [at for one in sorted(some) for at in range(starts[one], starts[one + 1])]
-    assert all(0 < stop - first <= most for first, stop in stretches)
-    ends = {starts[one + 1] for one in some}
-    assert all(stop % PANEL == 0 for _, stop in stretches if stop not in ends)
-    assert ((3, 45) in stretches) == (most >= 48)  # adjacent lists are one, where they may be

@@ -45,11 +45,22 @@ def test_every_pair_of_a_tile_and_a_panel_is_compared(width, n, team):
             products, nearer = room_for_products()
             hits = _compared(tiles, tile, panels, panel, bars, products, nearer)
             truth = expected[some, panel * PANEL : (panel + 1) * PANEL]
-            np.testing.assert_allclose(products, truth, rtol=1e-5, atol=1e-4)
-            below = products < bars[some, None]
-            bits = (nearer[:, None] >> np.arange(PANEL)) & 1
-            np.testing.assert_array_equal(bits, below)
-            assert hits == np.bitwise_or.reduce(nearer)
+            assert (hits != 0) == (truth < bars[some, None]).any()
+            if hits != 0:
+                np.testing.assert_allclose(products, truth, rtol=1e-5, atol=1e-4)
+                bits = (nearer[:, None] >> np.arange(PANEL)) & 1
+                np.testing.assert_array_equal(bits, products < bars[some, None])
+                assert hits == np.bitwise_or.reduce(nearer)
+
+
+def test_nothing_is_said_to_be_nearer_where_nothing_is(team):
+    points = np.random.RandomState(0).standard_normal((PANEL, 3)).astype(np.float32)
+    tiles, panels = tiles_of(points[:TILE]), panels_of(points, points, team)
+    lowest = cdist(points[:TILE], points, "sqeuclidean").min(axis=1)
+    bars = (lowest - (points[:TILE] ** 2).sum(axis=1) - 0.01).astype(np.float32)
+    assert _compared(tiles, 0, panels, 0, bars, *room_for_products()) == 0
+    bars[3] += 0.02
+    assert _compared(tiles, 0, panels, 0, bars, *room_for_products()) == 1 << 3
 
 
 def test_what_is_left_out_of_points_counts_in_full(team):

@@ -198,7 +198,9 @@ COMPILED_LATER = """
 import importlib, pkgutil
 import numpy as np
 from tsne_backends import ServerlessTSNE, native
-from tsne_backends.native.warm import warm_up, warm_up_placing
+from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.threads import Team
+from tsne_backends.native.warm import warm_up, warm_up_codes, warm_up_placing
 
 def compiled():
     found = set()
@@ -209,12 +211,15 @@ def compiled():
     return found
 
 warm_up()
+warm_up_codes()
 warm_up_placing()
 before = compiled()
 X = np.random.RandomState(0).standard_normal((1200, 5)).astype(DTYPE)
 fitted = ServerlessTSNE(COMPONENTS, backend="native", max_iter=250, random_state=0).fit(X)
 for n_new in (20, 400):
     fitted.transform(X[:n_new] + DTYPE(0.01))
+with Team(2) as team:
+    assert "recall" in find_neighbors(np.tile(X, (8, 1)), 10, team, exact=False).words
 assert ("tsne_backends.native.placing", "_settle") in {one[:2] for one in before}
 for one in sorted(compiled() - before):
     print(*one)
@@ -222,7 +227,7 @@ for one in sorted(compiled() - before):
 
 
 @pytest.mark.parametrize(("dtype", "n_components"), [("float32", 2), ("float64", 1)])
-def test_warming_up_compiles_all_that_placing_new_rows_uses(dtype, n_components):
+def test_warming_up_compiles_all_that_large_data_and_new_rows_use(dtype, n_components):
     code = COMPILED_LATER.replace("DTYPE", f"np.{dtype}").replace("COMPONENTS", str(n_components))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel, finite_part
 from tsne_backends.native.products import FAR, PANEL, TILE, compare, lowest_bit
 
 #: How many candidates more than those wanted may be left when their number is cut.
@@ -59,20 +59,20 @@ def nothing_held(n_rows: int, wanted: int) -> Held:
     return held
 
 
-@finite_kernel
+@finite_part
 def absorb(
     tiles: Any,
     panels: Any,
-    start: int,
-    stop: int,
-    number: int,
+    start: Any,
+    stop: Any,
+    number: Any,
     products: Any,
     nearer: Any,
     near: Any,
     names: Any,
     fill: Any,
     limit: Any,
-    wanted: int,
+    wanted: Any,
 ) -> Any:
     """Add to each row's candidates the points nearer than its limit; shrink where they overflow.
 

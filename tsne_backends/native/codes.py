@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from tsne_backends.native.products import PANEL, TILE, transpose
 from tsne_backends.native.threads import Team
 
-#: Steps that the longest row is long at most: four times its square is less than 2³¹.
-LONGEST = 23_000
+#: Steps that the longest row is long at most: twice its square, half of the squared distance of two
+#: opposite ones, is less than 2³¹.
+LONGEST = 32_000
 #: Rows coded at once; whole panels.
 BLOCK_ROWS = 64 * PANEL
-#: Half of the square of a point that is farther than any other.
+#: Half of the square of what fills up the last panel.
 FARTHEST = 2**30
 
 
@@ -98,17 +100,20 @@ def coded(
     def work(first: int, stop: int) -> None:
         for block in range(first, stop):
             some = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-            scaled, left = narrow[some] * unit, np.float32(0)
+            scaled = narrow[some] * unit
+            values[some, :width] = np.rint(scaled)
+            squares = squares_of(values[some].astype(np.float64))  # single precision would round
             if whole is not narrow:
-                left = squares_of(whole[some] * unit) - squares_of(scaled)
-            values[some, :width] = np.rint(scaled, out=scaled)
-            halves[some] = (squares_of(scaled) + np.maximum(left, 0)) / 2
+                left = squares_of((whole[some] * unit).astype(np.float64))
+                left -= squares_of(scaled.astype(np.float64))
+                squares += np.maximum(left, 0)
+            halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
 
     team.run(work, -(-n // BLOCK_ROWS))
     return Codes(pairs, halves, step)
 
 
-def squares_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def squares_of(rows: NDArray[Any]) -> NDArray[Any]:
     """Return the square of each row."""
-    squares: NDArray[np.float32] = np.einsum("ij,ij->i", rows, rows)
+    squares: NDArray[Any] = np.einsum("ij,ij->i", rows, rows)
     return squares

@@ -83,8 +83,13 @@ def finite_kernel(function: Function) -> Function:
     return _compiled(function, True)
 
 
-def _compiled(function: Function, fastmath: Any) -> Function:
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+def finite_part(function: Function) -> Function:
+    """Let a function be a part of finite kernels, which costs less than to compile it beside."""
+    return _compiled(function, True, inline="always")
+
+
+def _compiled(function: Function, fastmath: Any, **further: Any) -> Function:
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **further}
     try:
         compiled: Function = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither this folder nor the user's can be written to

@@ -86,14 +86,14 @@ def fill_panels(
     transpose(narrow, panels[:, 1:], F(0))
 
 
-def transpose(rows: NDArray[np.float32], blocks: NDArray[np.float32], rest: np.float32) -> None:
+def transpose(rows: NDArray[Any], blocks: NDArray[Any], rest: Any) -> None:
     """Write rows to the first of some blocks, axis by axis; fill up the last of these blocks.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, width), float32
-    blocks : ndarray of shape (n_blocks, width, size), float32
-    rest : float32
+    rows : ndarray of shape (n, width)
+    blocks : ndarray of shape (n_blocks, width, size)
+    rest : scalar
         What is written where there is no row.
     """
     (n, width), size = rows.shape, blocks.shape[2]
@@ -141,16 +141,19 @@ def compare(
 ) -> Any:
     """Compute |x|² - 2qx of one tile and one panel; say which points are below their row's bar.
 
+    Of codes, half of the squared distance is computed: what is near is then a small number, which
+    single precision holds better.
+
     Parameters
     ----------
-    tiles, panels : ndarray, float32
-        See `tiles_of` and `panels_of`; of the same width, which is not 0.
+    tiles, panels : ndarray, float32 or int32
+        See `tiles_of` and `panels_of`, or ``codes``; of the same width, which is not 0.
     tile, panel : uint64
     bars : ndarray of shape (at least TILE × number of tiles,), float32
     products : ndarray of shape (TILE, PANEL), float32
-        Gets the products.
+        Gets the products, where any point is below.
     nearer : ndarray of shape (TILE,), uint16
-        Gets a bit for each point of a row; the lowest speaks of the first.
+        Gets a bit for each point of a row, then; the lowest speaks of the first.
 
     Returns
     -------
@@ -172,10 +175,15 @@ def compare(
         )
         tile, panel = arguments[1], arguments[3]
         word = tile.type
-        lines = {at: cgutils.unpack_tuple(builder, array.shape)[1] for at, array in (("tile", rows), ("panel", points))}
+        lines = {
+            at: cgutils.unpack_tuple(builder, array.shape)[1]
+            for at, array in (("tile", rows), ("panel", points))
+        }
         first = builder.mul(tile, word(TILE))
         row = builder.gep(rows.data, [builder.mul(first, lines["tile"])])
-        point = builder.gep(points.data, [builder.mul(panel, builder.mul(lines["panel"], word(PANEL)))])
+        point = builder.gep(
+            points.data, [builder.mul(panel, builder.mul(lines["panel"], word(PANEL)))]
+        )
         width = builder.sub(lines["panel"], word(1))
         totals = (_coded if coded else _multiplied)(builder, row, point, width)
         hits = []
@@ -218,7 +226,12 @@ def _coded(builder: Any, row: Any, point: Any, width: Any) -> list[Any]:
 
 
 def _summed(
-    builder: Any, row: Any, point: Any, width: Any, begun: list[Any], add_product: Callable[..., Any]
+    builder: Any,
+    row: Any,
+    point: Any,
+    width: Any,
+    begun: list[Any],
+    add_product: Callable[..., Any],
 ) -> list[Any]:
     """Add the products of each axis to what was begun, row by row, in a loop over the axes."""
     kind, word = begun[0].type, width.type

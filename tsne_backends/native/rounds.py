@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from tsne_backends.native.candidates import absorb
-from tsne_backends.native.jit import F0, U0, U1, F, U, finite_kernel
+from tsne_backends.native.jit import F0, U0, U1, F, U, finite_kernel, finite_part
 from tsne_backends.native.products import FAR, PANEL
 
 #: Points of the lists of a first round, in neighbours wanted and at least; how many times as many
@@ -25,31 +25,35 @@ NEAR = 0.02
 def look_around(
     tiles: Any,
     squares: Any,
-    scale: float,
+    scale: Any,
     panels: Any,
+    number: Any,
     starts: Any,
     nearest: Any,
     least: Any,
     chosen: Any,
-    first_seen: int,
-    patience: float,
-    at_once: int,
+    first_seen: Any,
+    patience: Any,
+    at_once: Any,
     products: Any,
     nearer: Any,
     near: Any,
     names: Any,
     fill: Any,
     limit: Any,
-    wanted: int,
-) -> int:
+    wanted: Any,
+) -> Any:
     """Compare the rows of a list with the lists around it until that adds next to nothing.
 
     Parameters
     ----------
-    tiles, panels : ndarray, float32
+    tiles, panels : ndarray
         The rows, and all points; see ``products``.
     squares : ndarray of shape (n_rows,), float32
-        Of the rows.
+    scale : float32
+        Products times the scale, with these squares, are squared distances.
+    number : int
+        What the first point is called.
     starts : ndarray of shape (n_lists + 1,), int64
         Where the points of each list begin.
     nearest : ndarray of shape (n_lists,), int64
@@ -95,21 +99,32 @@ def look_around(
                 low, high = min(low, one), max(high, one + U1)
             done += U1
         added, begun, joined = U0, U0, False
-        for one in range(low, high):
-            if not chosen[one]:
+        for each in range(low, high):
+            if not chosen[each]:
                 continue
-            chosen[one] = False
+            chosen[each] = False
             if not joined:
-                begun = U(starts[one])
-            joined = chosen[one + U1]
+                begun = U(starts[each])
+            joined = chosen[each + U1]
             if not joined:
-                stop = U(starts[one + U1])
+                stop = U(starts[each + U1])
                 compared += stop - begun
                 # A panel that is in two stretches is compared twice.
                 while begun < stop:
                     end = min(begun - begun % U(PANEL) + U(at_once), stop)
                     added += absorb(
-                        tiles, panels, begun, end, U0, products, nearer, near, names, fill, limit, wanted
+                        tiles,
+                        panels,
+                        begun,
+                        end,
+                        number,
+                        products,
+                        nearer,
+                        near,
+                        names,
+                        fill,
+                        limit,
+                        wanted,
                     )
                     begun = end
         if F(added) < F(patience) * F(n_rows) * F(wanted):
@@ -118,7 +133,7 @@ def look_around(
     return compared
 
 
-@finite_kernel
+@finite_part
 def _reach(squares: Any, scale: Any, limit: Any) -> Any:
     """Return the largest distance within which any of the rows may still find a neighbour."""
     most = F0

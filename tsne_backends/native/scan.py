@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.candidates import absorb, finish, nothing_held
+from tsne_backends.native.candidates import finish, nothing_held
 from tsne_backends.native.codes import Codes
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import Lists
@@ -91,7 +91,6 @@ class Grouped:
 def scan(
     rows: Grouped,
     points: Grouped,
-    which: NDArray[np.int64],
     k: int,
     spare: int,
     patience: float,
@@ -105,8 +104,6 @@ def scan(
         By the centroids of the points. The points themselves (the same object) leave out, of each
         row's neighbours, the row.
     points : Grouped
-    which : ndarray of int64
-        Lists whose rows are searched for.
     k, spare : int
         Neighbours per row, and candidates kept beyond them.
     patience : float
@@ -117,7 +114,7 @@ def scan(
     Returns
     -------
     indices : ndarray of shape (n_rows, k), uint32
-        Numbers of the neighbours among the points, in no order; not filled for other lists.
+        Numbers of the neighbours among the points, in no order.
     squared : ndarray of shape (n_rows, k), float32
     seen : float
         Points that a row was compared with, on average.
@@ -128,8 +125,7 @@ def scan(
     squared = np.empty((n_rows, k), dtype=np.float32)
     panels = points.panels(team)
     squares = np.einsum("ij,ij->i", lists.centroids, lists.centroids)
-    sizes = np.diff(lists.starts)
-    blocks = _blocks(rows.lists, which)
+    blocks = _blocks(rows.lists)
     compared = np.zeros(len(blocks), dtype=np.int64)
     longest = max((end - start for _, start, end in blocks), default=0)
     first_seen = max(FIRST_SEEN * k, LEAST_SEEN)
@@ -150,6 +146,7 @@ def scan(
             compared[block] = m * look_around(
                 *rows.tiles(start, end),
                 panels,
+                0,
                 lists.starts,
                 *around,
                 chosen,
@@ -164,8 +161,7 @@ def scan(
             finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
 
     team.run(work, len(blocks))
-    searched = sum(end - start for _, start, end in blocks)
-    return indices, squared, float(compared.sum()) / max(searched, 1)
+    return indices, squared, float(compared.sum()) / n_rows
 
 
 def distances_to_nearest(
@@ -197,16 +193,22 @@ def distances_to_nearest(
     def work(first: int, stop: int) -> None:
         panels = np.empty((at_once // PANEL, 1 + width, PANEL), dtype=np.float32)
         scratch, held = room_for_products(), nothing_held(together, wanted)
+        # The only list, at no distance.
+        alone = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32), np.zeros(2, dtype=bool)
         for start in range(first * together, min(stop * together, len(rows)), together):
             m = min(together, len(rows) - start)
             held.forget(m)
-            tiles = tiles_of(rows[start : start + m])
+            tiles, nothing = tiles_of(rows[start : start + m]), np.zeros(m, dtype=np.float32)
             for a in range(0, len(points), at_once):
                 if team.interrupted:
                     return
                 some = points[a : a + at_once]
                 fill_panels(some, some, panels)
-                absorb(tiles, panels, 0, len(some), a, *scratch, *held, wanted)
+                one_list = np.array([0, len(some)]), *alone
+                of_all = 1, F(0), at_once
+                look_around(
+                    tiles, nothing, F(1), panels, a, *one_list, *of_all, *scratch, *held, wanted
+                )
             found = held.near, held.names, held.fill, wanted
             finish(rows, start, m, points, False, *found, indices, squared)
 
@@ -215,12 +217,11 @@ def distances_to_nearest(
     return farthest
 
 
-def _blocks(lists: Lists, which: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+def _blocks(lists: Lists) -> list[tuple[int, int, int]]:
     """Return list, first row and end of the rows that are searched together."""
     blocks = []
-    for one in which:
+    for one in range(len(lists.radii)):
         start, end = int(lists.starts[one]), int(lists.starts[one + 1])
         for at in range(start, end, MOST_TOGETHER):
             blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
     return blocks
-

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.codes import coded, step_of
-from tsne_backends.native.lists import group, make_lists
+from tsne_backends.native.lists import Lists, group, make_lists
 from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
 from tsne_backends.native.scan import SLACK, Grouped, scan
 from tsne_backends.native.simd import pairs_at_once
@@ -26,7 +26,7 @@ from tsne_backends.native.trial import GOOD_RECALL, LEAST_RECALL, Trial
 #: Where that loses too many neighbours, all lists are searched up to the second number (270,000
 #: rows of noise in 20 dimensions); beyond it a search by a graph should be quicker. It was beyond
 #: 200,000 when comparing all pairs took three times as long; where it is since was not measured.
-EXACT_WORK, LAST_WORK = 4e10, 3e12
+EXACT_WORK, LAST_WORK = 2e10, 3e12
 #: Fewer rows than this are always searched exactly.
 SMALLEST_LISTED = 4096
 #: Principal axes along which candidates are looked for first, and how many more than those wanted
@@ -150,7 +150,7 @@ _Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDAr
 class _Search:
     """Finds how little must be looked at, and looks at it.
 
-    Every attempt leaves points and rows in the order of its lists, in place of an earlier order.
+    Points and rows are put in the order of lists, in place of the order they had.
 
     Attributes
     ----------
@@ -168,12 +168,13 @@ class _Search:
         self._points, self.rows, self._among = points, rows, rows is points
         self._places = np.arange(len(points), dtype=np.uint32)
         self._of_rows = np.arange(len(rows), dtype=np.uint32)
+        self._lists: tuple[Lists, Lists] | None = None
         self._k = k
         self._team = team
         # What centroids are learnt from and recall is measured on: the same for every run.
         self._rng = np.random.RandomState(0)
         # How many steps of codes a neighbour is away; 0 before a trial, and where codes do not pay.
-        self._steps = 0.0
+        self._step = self._steps = 0.0
 
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long."""
@@ -185,7 +186,7 @@ class _Search:
                 return found
             if exact is False or work > LAST_WORK:
                 return None
-        points, rows = self._coded(*self._arrange(d), EXACT_STEPS)
+        points, rows = self._coded(*self._along(d), EXACT_STEPS)
         return self._scan(points, rows, 0.0, SLACK, "inverted lists (exact)")
 
     def _narrowly(self) -> _Found | None:
@@ -194,11 +195,12 @@ class _Search:
         for width, shares in (*WIDTHS, (d, (0.0,))):
             if width != d and d < LEAST_NARROWED * width:
                 continue
-            points, rows = self._arrange(width)
+            points, rows = self._along(width)
             if trial is None:
                 trial = Trial(rows, points, self._of_rows, self._k, self._team, self._rng)
                 if pairs_at_once():
-                    self._steps = trial.nearest() / step_of(points.whole, rows.whole)
+                    self._step = step_of(points.whole, rows.whole)
+                    self._steps = trial.nearest() / (self._step or 1.0)
             points, rows = self._coded(points, rows, CODED_STEPS)
             most = MOST_WORK * n * (d + PAIR_WORK) / (width + PAIR_WORK)
             for share in shares:
@@ -215,41 +217,51 @@ class _Search:
         """Return both with codes where neighbours are at least so many steps away."""
         if self._steps < steps:
             return points, rows
-        step = step_of(points.whole, rows.whole)
-        codes = coded(points.narrow, points.whole, step, self._team)
-        in_steps = replace(points, codes=codes)
-        if self._among:
-            return in_steps, in_steps
-        return in_steps, replace(rows, codes=coded(rows.narrow, rows.whole, step, self._team))
+        both = [
+            replace(some, codes=coded(some.narrow, some.whole, self._step, self._team))
+            for some in ((points,) if self._among else (points, rows))
+        ]
+        return both[0], both[-1]
 
-    def _arrange(self, width: int) -> tuple[Grouped, Grouped]:
-        """Put points and rows in the order of lists along some axes; all of them are the data's."""
+    def _along(self, width: int) -> tuple[Grouped, Grouped]:
+        """Return points and rows along some axes; the first time, put both in the order of lists.
+
+        Lists of the first axes serve for others, because what is away along some of a row's axes
+        is as far away at least.
+        """
         axes = None
         if width < self._points.shape[1]:
             axes = principal_axes(self._points, width, self._rng)
         narrow = along(self._points, axes, self._team)
-        lists = make_lists(narrow, self._team, self._rng)
-        theirs, narrow_rows = lists, narrow
-        if not self._among:
-            narrow_rows = along(self.rows, axes, self._team)
-            theirs = group(narrow_rows, lists.centroids, self._team)
-            self.rows = self.rows[theirs.places]
-            self._of_rows = self._of_rows[theirs.places]
-        self._points = self._points[lists.places]
-        self._places = self._places[lists.places]
-        points = Grouped(
-            self._points, self._points if axes is None else narrow[lists.places], lists
-        )
+        narrow_rows = narrow if self._among else along(self.rows, axes, self._team)
+        if self._lists is None:
+            narrow, narrow_rows = self._group(narrow, narrow_rows)
+        assert self._lists is not None
+        of_points, of_rows = self._lists
+        points = Grouped(self._points, self._points if axes is None else narrow, of_points)
         if self._among:
-            self.rows, self._of_rows = self._points, self._places
             return points, points
-        return points, Grouped(
-            self.rows, self.rows if axes is None else narrow_rows[theirs.places], theirs
-        )
+        return points, Grouped(self.rows, self.rows if axes is None else narrow_rows, of_rows)
+
+    def _group(
+        self, narrow: NDArray[np.float32], narrow_rows: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Put points and rows in the order of lists, and return what was given in that order."""
+        lists = theirs = make_lists(narrow, self._team, self._rng)
+        whole = narrow is self._points
+        self._points, self._places = self._points[lists.places], lists.places
+        narrow = self._points if whole else narrow[lists.places]
+        if self._among:
+            self.rows, self._of_rows, narrow_rows = self._points, self._places, narrow
+        else:
+            theirs = group(narrow_rows, lists.centroids, self._team)
+            self.rows, self._of_rows = self.rows[theirs.places], theirs.places
+            narrow_rows = narrow_rows[theirs.places]
+        self._lists = lists, theirs
+        return narrow, narrow_rows
 
     def _scan(
         self, points: Grouped, rows: Grouped, patience: float, spare: int, words: str
     ) -> _Found:
-        every = np.arange(len(rows.lists.starts) - 1)
-        indices, squared, _ = scan(rows, points, every, self._k, spare, patience, self._team)
+        indices, squared, _ = scan(rows, points, self._k, spare, patience, self._team)
         return indices, squared, self._places, self._of_rows, words

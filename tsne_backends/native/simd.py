@@ -91,8 +91,9 @@ def integers(lanes: int) -> Any:
 
 @cache
 def pairs_at_once() -> int:
-    """Return to how many sums the processor adds products of two pairs in one step; 0 if it cannot."""
-    features = str(config.CPU_FEATURES or get_host_cpu_features()).split(",")
+    """Return to how many sums the processor adds products of pairs in one step, or 0."""
+    chosen = config.CPU_FEATURES
+    features = str(get_host_cpu_features() if chosen is None else chosen).split(",")
     if "+avx512vnni" in features:
         return 16
     return 8 if "+avxvnni" in features else 0
@@ -111,7 +112,9 @@ def add_products_of_pairs(builder: Any, totals: Any, some: Any, others: Any) -> 
         f"llvm.x86.avx512.vpdpwssd.{32 * lanes}",
     )
     sums = [
-        builder.call(add_pairs, [shuffled(builder, vector, side) for vector in (totals, some, others)])
+        builder.call(
+            add_pairs, [shuffled(builder, vector, side) for vector in (totals, some, others)]
+        )
         for side in (range(at, at + lanes) for at in range(0, totals.type.count, lanes))
     ]
     if len(sums) == 1:

@@ -91,10 +91,9 @@ class Trial:
         tried = places[self._names][order]
         some = rows.some(tried)
         beyond = self._kth[order] * F(1 + ROUNDING)
-        every = np.arange(len(some.lists.starts) - 1)
         learnt, recall = 0.0, 0.0
         for patience in PATIENCE:
-            _, squared, seen = scan(some, points, every, self._k, spare, patience, self._team)
+            _, squared, seen = scan(some, points, self._k, spare, patience, self._team)
             found = share_found(squared, beyond)
             if seen > most:
                 break

@@ -17,6 +17,7 @@ from pathlib import Path
 #: A kernel of every module that has some; of the last that `warm_up` comes to, the last.
 _WITNESSES = (
     "lists._nearest",
+    "rounds.look_around",
     "candidates.finish",
     "perplexity._calibrate",
     "affinities._symmetrise",
@@ -108,6 +109,27 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def warm_up_codes() -> None:
+    """Compile the comparing of many rows, where the processor does that in whole numbers."""
+    import numpy as np
+
+    from tsne_backends.native.codes import coded, step_of
+    from tsne_backends.native.lists import make_lists
+    from tsne_backends.native.scan import Grouped, scan
+    from tsne_backends.native.simd import pairs_at_once
+    from tsne_backends.native.threads import Team
+
+    if not pairs_at_once():
+        return
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((300, 3)).astype(np.float32)
+    with _without_collecting(), Team(1) as team:
+        lists = make_lists(X, team, rng)
+        X = X[lists.places]
+        points = Grouped(X, X, lists, coded(X, X, step_of(X), team))
+        scan(points, points, 3, 4, 0.1, team)
 
 
 def warm_up_placing() -> None:

@@ -19,6 +19,7 @@ from benchmarks.tables import Results, markdown
 from tsne_backends.native.affinities import lay_out, make_affinities
 from tsne_backends.native.attraction import REPORTS, move
 from tsne_backends.native.candidates import absorb, nothing_held
+from tsne_backends.native.codes import coded, step_of
 from tsne_backends.native.engine import GO_ON, Engine
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.order import hilbert_order
@@ -26,6 +27,7 @@ from tsne_backends.native.products import panels_of, points_at_once, room_for_pr
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import PLAIN_SPACING, Stage
 from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.simd import pairs_at_once
 from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.threads import Team
 
@@ -98,21 +100,26 @@ def comparisons() -> list[dict[str, Any]]:
     lines = []
     for width in WIDTHS:
         rows, points = np.random.RandomState(0).standard_normal((2, 1_020, width)).astype(F)
+        held = nothing_held(len(rows), 1)
+        held.forget(0)  # nothing is below any limit
+        buffers = (*room_for_products(), *held)
         with Team(1) as team:
-            tiles, panels = tiles_of(rows), panels_of(points, points, team)
-            held = nothing_held(len(rows), 1)
-            held.forget(0)  # nothing is below any limit
-            buffers = (*room_for_products(), *held)
-            (seconds,) = _seconds(partial(_compare, tiles, panels, len(points), buffers))
-        pairs = len(rows) * len(points)
+            ways = {"comparing": (tiles_of(rows), panels_of(points, points, team))}
+            if pairs_at_once():
+                codes = coded(rows, rows, step_of(rows), team)
+                others = coded(points, points, codes.step, team)
+                ways["comparing codes"] = codes.tiles(0, len(rows)), others.panels(team)
+        works = [partial(_compare, *given, len(points), buffers) for given in ways.values()]
         # A product begins with a square, so that each feature is one multiplication and one sum.
-        lines.append(_line("comparing", seconds, None, 2 * width * pairs, f"{width} features"))
+        operations = 2 * width * len(rows) * len(points)
+        for way, seconds in zip(ways, _seconds(*works), strict=True):
+            lines.append(_line(way, seconds, None, operations, f"{width} features"))
     return lines
 
 
 def _compare(tiles: Any, panels: Any, n: int, buffers: Sequence[Any]) -> None:
     """Compare rows with n points as the search does, in parts that stay in the cache."""
-    at_once = points_at_once(tiles.shape[1])
+    at_once = points_at_once(panels.shape[1] - 1)
     for start in range(0, n, at_once):
         absorb(tiles, panels, start, min(start + at_once, n), 0, *buffers, 1)
 

@@ -12,7 +12,7 @@ from tsne_backends.native.jit import U
 from tsne_backends.native.products import PANEL, TILE, compare, room_for_products
 from tsne_backends.native.search import find_nearest, find_neighbors
 
-pytestmark = pytest.mark.skipif(
+compares = pytest.mark.skipif(
     not simd.pairs_at_once(), reason="this processor does not add products of pairs in one step"
 )
 
@@ -37,6 +37,42 @@ def compared(codes, team, compare=compare):
     return halves[:n, :n]
 
 
+@pytest.mark.parametrize("n", [1, 16, 50])
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_codes_are_laid_out_two_axes_at_a_time(width, n, team):
+    rows = np.random.RandomState(0).standard_normal((n, width)).astype(np.float32)
+    codes = coded(rows, rows, step_of(rows), team)
+    numbers = np.rint(rows / codes.step)
+    assert codes.pairs.shape == (n, -(-width // 2))
+    values = codes.pairs.view(np.int16)
+    assert np.abs(values[:, :width] - numbers).max() <= 1
+    assert (values[:, width:] == 0).all()
+    squares = (values.astype(np.int64) ** 2).sum(axis=1)
+    np.testing.assert_array_equal(codes.halves, -(-squares // 2))
+    assert LONGEST - width < np.sqrt(squares.max()) < LONGEST + width
+    panels, tiles = codes.panels(team), codes.tiles(0, n)
+    assert panels.shape == (-(-n // PANEL), 1 + codes.pairs.shape[1], PANEL)
+    assert tiles.shape == (-(-n // TILE), 1 + codes.pairs.shape[1], TILE)
+    points = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])[:n]
+    np.testing.assert_array_equal(points, np.column_stack([codes.halves, codes.pairs]))
+    lines = tiles.transpose(0, 2, 1).reshape(-1, tiles.shape[1])
+    np.testing.assert_array_equal(lines[:n, 0], codes.halves)
+    np.testing.assert_array_equal(lines[:n, 1:].copy().view(np.int16), -values)
+    assert (lines[n:] == 0).all()
+
+
+def test_many_blocks_are_coded_as_one(team, monkeypatch):
+    rows = np.random.RandomState(0).standard_normal((500, 9)).astype(np.float32)
+    narrow = np.ascontiguousarray(rows[:, :5])
+    whole = coded(narrow, rows, step_of(rows), team)
+    monkeypatch.setattr("tsne_backends.native.codes.BLOCK_VALUES", 100)
+    parts = coded(narrow, rows, whole.step, team)
+    np.testing.assert_array_equal(parts.pairs, whole.pairs)
+    np.testing.assert_array_equal(parts.halves, whole.halves)
+    np.testing.assert_array_equal(parts.panels(team), whole.panels(team))
+
+
+@compares
 @pytest.mark.parametrize("width", [1, 2, 3, 20, 97])
 def test_codes_are_as_far_apart_as_rows(width, team):
     rows = 100 * np.random.RandomState(0).standard_normal((50, width)).astype(np.float32)
@@ -48,6 +84,7 @@ def test_codes_are_as_far_apart_as_rows(width, team):
     assert np.abs(np.diag(near)).max() <= bound
 
 
+@compares
 def test_codes_that_are_as_long_as_can_be_do_not_overflow(team):
     """Opposite rows, along one axis and along all."""
     rows = np.zeros((4, 64), np.float32)
@@ -60,6 +97,7 @@ def test_codes_that_are_as_long_as_can_be_do_not_overflow(team):
     )
 
 
+@compares
 def test_what_axes_leave_out_counts_as_if_at_right_angles(team):
     whole = np.random.RandomState(0).standard_normal((40, 9)).astype(np.float32)
     narrow, step = np.ascontiguousarray(whole[:, :4]), step_of(whole)
@@ -69,6 +107,7 @@ def test_what_axes_leave_out_counts_as_if_at_right_angles(team):
     np.testing.assert_allclose(squared, expected, rtol=1e-3, atol=1e-3)
 
 
+@compares
 def test_equal_rows_have_equal_codes(team):
     rows = np.repeat(np.random.RandomState(0).standard_normal((3, 7)), 5, axis=0)
     rows = rows.astype(np.float32)
@@ -78,6 +117,7 @@ def test_equal_rows_have_equal_codes(team):
     assert halves[~same].min() > 1e6
 
 
+@compares
 def test_shorter_vectors_sum_the_same(team, monkeypatch):
     """As a processor does that adds to eight sums at once; its instructions run here, too."""
     rows = np.random.RandomState(0).standard_normal((30, 11)).astype(np.float32)
@@ -100,6 +140,7 @@ def far_out(n, d):
     return X
 
 
+@compares
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize(("make", "used"), [(noise, True), (far_out, False)])
 def test_codes_find_what_rows_find_and_are_left_where_they_would_not(
@@ -110,7 +151,11 @@ def test_codes_find_what_rows_find_and_are_left_where_they_would_not(
     monkeypatch.setattr(search, "coded", lambda *given: calls.append(1) or coded(*given))
     found = find_neighbors(X, 20, team)
     assert ("exact" in found.words) == exact
-    assert bool(calls) == used
+    assert len(calls) == (used and 1 + exact)  # the exact search comes after the attempt
+    if used and exact:
+        monkeypatch.setattr(search, "EXACT_STEPS", 1e9)
+        assert find_neighbors(X, 20, team).words == found.words
+        assert len(calls) == 3
     monkeypatch.setattr(search, "pairs_at_once", lambda: 0)
     plain = find_neighbors(X, 20, team)
     assert plain.words[:20] == found.words[:20]
@@ -119,6 +164,7 @@ def test_codes_find_what_rows_find_and_are_left_where_they_would_not(
     assert same.mean() > 0.999
 
 
+@compares
 def test_new_rows_longer_than_all_others_are_coded(team, monkeypatch):
     monkeypatch.setattr(search, "EXACT_WORK", 0)
     X, new = noise(20_000, 3), 3 * noise(40, 3, seed=1)

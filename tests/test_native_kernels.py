@@ -190,6 +190,15 @@ def test_search_says_where_lists_do_not_help(team, monkeypatch):
     assert find_neighbors(X, 30, team) is None
 
 
+def test_no_search_takes_more_work_than_the_most(team, monkeypatch):
+    X = np.random.RandomState(0).standard_normal((20_000, 3)).astype(np.float32)
+    monkeypatch.setattr(search, "EXACT_WORK", 0.0)
+    assert "recall" in find_neighbors(X, 10, team).words
+    seen_512 = 20_000 * 512 * (3 + search.PAIR_WORK)
+    monkeypatch.setattr(search, "LAST_WORK", seen_512 - 1.0)
+    assert find_neighbors(X, 10, team) is None
+
+
 @pytest.mark.parametrize("far", [1e6, 1e9])
 def test_a_far_outlier_hides_no_neighbours(far, team):
     X = np.vstack([np.random.RandomState(0).rand(99, 2), [[far, 0]]])

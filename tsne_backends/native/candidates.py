@@ -1,7 +1,7 @@
 """What each row has found so far: candidates, and the limit beyond which no more are taken.
 
 Candidates come from products of single precision and are told apart by distances computed anew,
-when all are there. Which rows are compared is in ``scan``.
+when all are there. Which rows are compared is in ``rounds`` and ``scan``.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def absorb(
 
     Parameters
     ----------
-    tiles, panels : ndarray, float32
-        The rows, and the points; see ``products``.
+    tiles, panels : ndarray
+        The rows, and the points; see `compare`.
     start, stop : int
         Which points.
     number : int

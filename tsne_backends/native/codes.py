@@ -1,14 +1,15 @@
 """Rows in whole numbers of 16 bits, two of which some processors multiply in the time of one.
 
-A code is off by up to half a step along each axis. What is computed from codes is exact, other than
-products of single precision, which err by the size of the rows however near they are: unless a few
-rows are much farther out than others, codes tell near points apart as well as those do. Which data
-they serve for is decided in ``search``.
+A code is off by up to half a step along each axis; what is computed from codes is exact. So their
+squared distances err by 0.8 steps per distance (standard deviation), where products of single
+precision err by the size of the longest row however near two rows are: within about 150 steps codes
+tell points apart better, beyond not as well. Which data they serve for is decided in ``search``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +22,16 @@ from tsne_backends.native.threads import Team
 #: Steps that the longest row is long at most: twice its square, half of the squared distance of two
 #: opposite ones, is less than 2³¹.
 LONGEST = 32_000
-#: Rows coded at once; whole panels.
-BLOCK_ROWS = 64 * PANEL
-#: Half of the square of what fills up the last panel.
-FARTHEST = 2**30
+#: Values coded at once, by each thread.
+BLOCK_VALUES = 2**20
+#: Half of the square of what fills up the last panel; it is never looked at.
+FILLER = 2**30
 
 
 def step_of(*sets: NDArray[np.float32]) -> float:
     """Return what a step must be at least for codes of some sets of rows."""
-    return math.sqrt(max(float(squares_of(rows).max()) for rows in sets)) / LONGEST
+    longest = max(float(np.einsum("ij,ij->i", rows, rows).max()) for rows in sets)
+    return math.sqrt(longest) / LONGEST
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,12 @@ class Codes:
         n, width = self.pairs.shape
         panels = np.empty((-(-n // PANEL), 1 + width, PANEL), dtype=np.int32)
 
-        def work(first: int, stop: int) -> None:
-            for block in range(first, stop):
-                some = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-                at = panels[block * BLOCK_ROWS // PANEL :]
-                transpose(self.halves[some, None], at[:, :1], FARTHEST)
-                transpose(self.pairs[some], at[:, 1:], 0)
+        def fill(some: slice) -> None:
+            at = panels[some.start // PANEL :]
+            transpose(self.halves[some, None], at[:, :1], FILLER)
+            transpose(self.pairs[some], at[:, 1:], 0)
 
-        team.run(work, -(-n // BLOCK_ROWS))
+        _by_blocks(fill, n, width, team)
         return panels
 
     def tiles(self, start: int, end: int) -> NDArray[np.int32]:
@@ -97,23 +97,30 @@ def coded(
     halves = np.empty(n, dtype=np.int32)
     values, unit = pairs.view(np.int16), np.float32(1 / step)
 
-    def work(first: int, stop: int) -> None:
-        for block in range(first, stop):
-            some = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-            scaled = narrow[some] * unit
-            values[some, :width] = np.rint(scaled)
-            squares = squares_of(values[some].astype(np.float64))  # single precision would round
-            if whole is not narrow:
-                left = squares_of((whole[some] * unit).astype(np.float64))
-                left -= squares_of(scaled.astype(np.float64))
-                squares += np.maximum(left, 0)
-            halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
+    def fill(some: slice) -> None:
+        values[some, :width] = np.rint(narrow[some] * unit)
+        squares = _squares(values[some])
+        if whole is not narrow:
+            left = (_squares(whole[some]) - _squares(narrow[some])) / step**2
+            squares += np.maximum(left, 0)
+        halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
 
-    team.run(work, -(-n // BLOCK_ROWS))
+    _by_blocks(fill, n, width, team)
     return Codes(pairs, halves, step)
 
 
-def squares_of(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the square of each row."""
-    squares: NDArray[Any] = np.einsum("ij,ij->i", rows, rows)
+def _squares(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the square of each row; single precision would round those of codes."""
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     return squares
+
+
+def _by_blocks(fill: Callable[[slice], None], n: int, width: int, team: Team) -> None:
+    """Call a function for blocks of rows, which are whole panels but for the last."""
+    rows = PANEL * max(1, BLOCK_VALUES // (PANEL * width))
+
+    def work(first: int, stop: int) -> None:
+        for block in range(first, stop):
+            fill(slice(block * rows, (block + 1) * rows))
+
+    team.run(work, -(-n // rows))

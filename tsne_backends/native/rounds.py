@@ -19,6 +19,8 @@ from tsne_backends.native.products import FAR, PANEL
 FIRST_SEEN, LEAST_SEEN, GROWTH = 12, 512, 1.5
 #: Where every list is searched, all others are one round once this share of the points was seen.
 NEAR = 0.02
+#: More than products, or codes that order candidates like the rows, err by.
+ROUNDED = 1.0005
 
 
 @finite_kernel
@@ -66,7 +68,8 @@ def look_around(
         Points of a first round's lists.
     patience : float
         The share of the candidates wanted that a round must add, or it is the last; with 0, every
-        list is looked at.
+        list is looked at. What was nearer than a row's limit counts as added, and limits follow
+        only when candidates are cut, so that some of it is not among those wanted.
     at_once : int
         Points that are compared with all rows before the next are; a multiple of PANEL.
     products, nearer : ndarray
@@ -141,4 +144,4 @@ def _reach(squares: Any, scale: Any, limit: Any) -> Any:
         if limit[i] == FAR:
             return FAR
         most = max(most, squares[i] + scale * limit[i])
-    return F(math.sqrt(most)) * F(1.0001)
+    return F(math.sqrt(most)) * F(ROUNDED)

@@ -32,8 +32,11 @@ from tsne_backends.native.threads import Team
 
 #: Candidates to keep beyond those wanted, because products of single precision misplace near ties.
 SLACK = 4
-#: Rows searched together at most: the candidates of more would not stay in the cache.
-MOST_TOGETHER = 85 * TILE
+#: Tiles searched together at most: the candidates of more would not stay in the cache.
+MOST_TOGETHER = 85
+#: Pairs of rows and points, times features, that are compared in one call at most: nothing
+#: interrupts it, and it takes up to a second.
+LONGEST_CALL = 10**11
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Grouped:
     narrow : ndarray of shape (n, width), float32
         What finds candidates: the rows along some axes, or ``whole`` itself.
     lists : Lists
-        Of the narrow rows.
+        Of the narrow rows, or of the rows along fewer axes.
     codes : Codes or None
         Of the narrow rows, which are compared instead of them.
     """
@@ -58,8 +61,8 @@ class Grouped:
     codes: Codes | None = None
 
     def some(self, which: NDArray[np.int64]) -> Grouped:
-        """Return some rows, which must be in order, in the lists that they are in."""
-        starts = np.searchsorted(which, self.lists.starts)
+        """Return some rows, which must be in order, in their lists (but for their places)."""
+        starts = np.searchsorted(which, self.lists.starts).astype(np.int64)
         codes = None if self.codes is None else self.codes.some(which)
         lists = replace(self.lists, starts=starts)
         return Grouped(self.whole[which], self.narrow[which], lists, codes)
@@ -81,16 +84,19 @@ class Grouped:
         factor : float32
             What they must be multiplied by before.
         """
-        if self.codes is not None:
-            nothing = np.zeros(end - start, dtype=np.float32)
-            return self.codes.tiles(start, end), nothing, F(2 * self.codes.step**2)
         some = self.narrow[start:end]
-        return tiles_of(some), np.einsum("ij,ij->i", some, some), F(1)
+        squares = np.einsum("ij,ij->i", some, some)
+        if self.codes is None:
+            return tiles_of(some), squares, F(1)
+        factor = F(2 * self.codes.step**2)
+        squares -= factor * self.codes.halves[start:end]  # they are in the products already
+        return self.codes.tiles(start, end), squares, factor
 
 
 def scan(
     rows: Grouped,
     points: Grouped,
+    panels: NDArray[Any],
     k: int,
     spare: int,
     patience: float,
@@ -104,11 +110,13 @@ def scan(
         By the centroids of the points. The points themselves (the same object) leave out, of each
         row's neighbours, the row.
     points : Grouped
+    panels : ndarray
+        All points; see `Grouped.panels`.
     k, spare : int
         Neighbours per row, and candidates kept beyond them.
     patience : float
-        A list's rows are done when a round adds less than this share of their candidates; with 0,
-        when they have been compared with every list.
+        A list's rows are done when a round adds less than this share of their candidates (see
+        `look_around`); with 0, when they have been compared with every list.
     team : Team
 
     Returns
@@ -123,12 +131,13 @@ def scan(
     wanted = min(len(points.whole), k + among + spare)  # a row is among its own candidates
     indices = np.empty((n_rows, k), dtype=np.uint32)
     squared = np.empty((n_rows, k), dtype=np.float32)
-    panels = points.panels(team)
     squares = np.einsum("ij,ij->i", lists.centroids, lists.centroids)
-    blocks = _blocks(rows.lists)
+    longest_call = LONGEST_CALL // (len(points.whole) * panels.shape[1])
+    together = TILE * min(MOST_TOGETHER, max(1, longest_call // TILE))
+    blocks = _blocks(rows.lists, together)
     compared = np.zeros(len(blocks), dtype=np.int64)
     longest = max((end - start for _, start, end in blocks), default=0)
-    first_seen = max(FIRST_SEEN * k, LEAST_SEEN)
+    first_seen = max(FIRST_SEEN * (k + among), LEAST_SEEN)
     at_once = points_at_once(panels.shape[1] - 1)
 
     def work(first: int, stop: int) -> None:
@@ -193,7 +202,7 @@ def distances_to_nearest(
     def work(first: int, stop: int) -> None:
         panels = np.empty((at_once // PANEL, 1 + width, PANEL), dtype=np.float32)
         scratch, held = room_for_products(), nothing_held(together, wanted)
-        # The only list, at no distance.
+        # There is one list, at no distance.
         alone = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32), np.zeros(2, dtype=bool)
         for start in range(first * together, min(stop * together, len(rows)), together):
             m = min(together, len(rows) - start)
@@ -204,10 +213,21 @@ def distances_to_nearest(
                     return
                 some = points[a : a + at_once]
                 fill_panels(some, some, panels)
-                one_list = np.array([0, len(some)]), *alone
-                of_all = 1, F(0), at_once
+                first_seen, patience = 1, F(0)
                 look_around(
-                    tiles, nothing, F(1), panels, a, *one_list, *of_all, *scratch, *held, wanted
+                    tiles,
+                    nothing,
+                    F(1),
+                    panels,
+                    a,
+                    np.array([0, len(some)], dtype=np.int64),
+                    *alone,
+                    first_seen,
+                    patience,
+                    at_once,
+                    *scratch,
+                    *held,
+                    wanted,
                 )
             found = held.near, held.names, held.fill, wanted
             finish(rows, start, m, points, False, *found, indices, squared)
@@ -217,11 +237,11 @@ def distances_to_nearest(
     return farthest
 
 
-def _blocks(lists: Lists) -> list[tuple[int, int, int]]:
+def _blocks(lists: Lists, together: int) -> list[tuple[int, int, int]]:
     """Return list, first row and end of the rows that are searched together."""
     blocks = []
     for one in range(len(lists.radii)):
         start, end = int(lists.starts[one]), int(lists.starts[one + 1])
-        for at in range(start, end, MOST_TOGETHER):
-            blocks.append((int(one), at, min(at + MOST_TOGETHER, end)))
+        for at in range(start, end, together):
+            blocks.append((int(one), at, min(at + together, end)))
     return blocks

@@ -1,8 +1,7 @@
 """Nearest neighbours in Euclidean space, of all rows among themselves and of new rows.
 
-Rows are grouped into lists; how many lists must be looked at is learnt from the neighbours that a
-sample of rows finds. What looking at lists is, is in ``scan``; whether single precision serves, in
-``precision``.
+Rows are grouped into lists; how patient a search of these must be is learnt in a trial (``trial``).
+What looking at lists is, is in ``scan``; whether single precision serves, in ``precision``.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from tsne_backends.native.trial import GOOD_RECALL, LEAST_RECALL, Trial
 #: Where that loses too many neighbours, all lists are searched up to the second number (270,000
 #: rows of noise in 20 dimensions); beyond it a search by a graph should be quicker. It was beyond
 #: 200,000 when comparing all pairs took three times as long; where it is since was not measured.
-EXACT_WORK, LAST_WORK = 2e10, 3e12
+EXACT_WORK, LAST_WORK = 4e10, 3e12
 #: Fewer rows than this are always searched exactly.
 SMALLEST_LISTED = 4096
 #: Principal axes along which candidates are looked for first, and how many more than those wanted
@@ -37,10 +36,11 @@ WIDTHS, LEAST_NARROWED = ((80, (1.75, 3.0)), (192, (1.0, 2.0))), 2.4
 PAIR_WORK = 20
 #: Lists are of no use where they take more than this share of the work of searching everything.
 MOST_WORK = 0.4
-#: Codes find candidates where nearly all neighbours wanted are so many steps away: from a hundred
-#: on a squared distance errs by less than 1 % (its standard deviation: 0.8 steps per distance).
-#: From the second number on, that is less than 0.1 %, and codes order candidates like the rows.
-CODED_STEPS, EXACT_STEPS = 64, 1000
+#: Codes find candidates where the last neighbours wanted are so many steps away, for nearly all
+#: rows: there squared distances err by 1.3 % (standard deviation), and less beyond. From the second
+#: number on that is 0.02 %, which misplaces fewer than are kept to spare: codes order candidates
+#: like the rows.
+CODED_STEPS, EXACT_STEPS = 64, 4000
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ class _Search:
             if exact is False or work > LAST_WORK:
                 return None
         points, rows = self._coded(*self._along(d), EXACT_STEPS)
-        return self._scan(points, rows, 0.0, SLACK, "inverted lists (exact)")
+        panels = points.panels(self._team)
+        return self._scan(points, rows, panels, 0.0, SLACK, "inverted lists (exact)")
 
     def _narrowly(self) -> _Found | None:
         """Search a few lists along some axes; None if that cannot find enough."""
@@ -197,20 +198,23 @@ class _Search:
                 continue
             points, rows = self._along(width)
             if trial is None:
-                trial = Trial(rows, points, self._of_rows, self._k, self._team, self._rng)
+                trial = Trial(rows, points, self._k, self._team, self._rng)
                 if pairs_at_once():
-                    self._step = step_of(points.whole, rows.whole)
+                    sets = (points.whole,) if self._among else (points.whole, rows.whole)
+                    self._step = step_of(*sets)
                     self._steps = trial.nearest() / (self._step or 1.0)
             points, rows = self._coded(points, rows, CODED_STEPS)
-            most = MOST_WORK * n * (d + PAIR_WORK) / (width + PAIR_WORK)
+            panels = points.panels(self._team)
+            work = min(MOST_WORK * n * (d + PAIR_WORK), LAST_WORK / len(rows.whole))
+            most = work / (width + PAIR_WORK)
             for share in shares:
                 spare = SLACK + int(share * self._k)
-                patience, recall = trial.patience(rows, points, self._of_rows, spare, most)
+                patience, recall = trial.patience(rows, points, panels, spare, most)
                 if recall >= (LEAST_RECALL if share == shares[-1] else GOOD_RECALL):
                     axes = "" if width == d else f", {width} principal axes"
                     words = f"inverted lists (sampled recall {recall:.3f}{axes})"
-                    return self._scan(points, rows, patience, spare, words)
-            del points, rows  # or the next attempt would hold the data twice
+                    return self._scan(points, rows, panels, patience, spare, words)
+            del points, rows, panels  # or the next attempt would hold the data twice
         return None
 
     def _coded(self, points: Grouped, rows: Grouped, steps: int) -> tuple[Grouped, Grouped]:
@@ -226,8 +230,9 @@ class _Search:
     def _along(self, width: int) -> tuple[Grouped, Grouped]:
         """Return points and rows along some axes; the first time, put both in the order of lists.
 
-        Lists of the first axes serve for others, because what is away along some of a row's axes
-        is as far away at least.
+        Lists of the first axes serve for others, because what is so far away along some axes is as
+        far away at least along all; along other axes nearly so, and what that loses is in the
+        recall that is measured.
         """
         axes = None
         if width < self._points.shape[1]:
@@ -261,7 +266,13 @@ class _Search:
         return narrow, narrow_rows
 
     def _scan(
-        self, points: Grouped, rows: Grouped, patience: float, spare: int, words: str
+        self,
+        points: Grouped,
+        rows: Grouped,
+        panels: NDArray[Any],
+        patience: float,
+        spare: int,
+        words: str,
     ) -> _Found:
-        indices, squared, _ = scan(rows, points, self._k, spare, patience, self._team)
+        indices, squared, _ = scan(rows, points, panels, self._k, spare, patience, self._team)
         return indices, squared, self._places, self._of_rows, words

@@ -5,6 +5,8 @@ What a search is, is in ``scan``; which ones are tried, in ``search``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,9 @@ from tsne_backends.native.products import TILE
 from tsne_backends.native.scan import Grouped, distances_to_nearest, scan
 from tsne_backends.native.threads import Team
 
-#: Rows that are tried, a tile from each of some lists: rows of one list are alike.
+#: Rows that are tried, in tiles, each of a list: one row costs as much as a tile. A tile stops when
+#: it finds nothing new, all rows of a list when most of them do not, so that a list's few rows that
+#: need more find some more in the trial.
 TRIED_ROWS = 512
 #: Candidates beyond the k-th that the rounding of products may have misplaced.
 CLOSE_CALLS = 32
@@ -35,8 +39,7 @@ class Trial:
     Parameters
     ----------
     rows, points : Grouped
-    numbers : ndarray of shape (n_rows,), uint32
-        What the rows are called, in any order of them.
+        Later ones must be in the same order.
     k : int
         How many neighbours are wanted.
     team : Team
@@ -45,19 +48,12 @@ class Trial:
     """
 
     def __init__(
-        self,
-        rows: Grouped,
-        points: Grouped,
-        numbers: NDArray[np.uint32],
-        k: int,
-        team: Team,
-        rng: np.random.RandomState,
+        self, rows: Grouped, points: Grouped, k: int, team: Team, rng: np.random.RandomState
     ) -> None:
-        drawn = _drawn(rows.lists.starts, rng)
-        self._names, self._team = numbers[drawn], team
+        self._drawn, self._team = _drawn(rows.lists.starts, rng), team
         # A row among the points is its own nearest.
-        self._k = k + (rows is points)
-        some = rows.whole[drawn]
+        self._k, self._known = k + (rows is points), int(rows is points)
+        some = rows.whole[self._drawn]
         self._kth = distances_to_nearest(some, points.whole, self._k, CLOSE_CALLS, team)
 
     def nearest(self) -> float:
@@ -66,15 +62,15 @@ class Trial:
         return float(np.sqrt(np.quantile(apart, 0.01))) if len(apart) else 0.0
 
     def patience(
-        self, rows: Grouped, points: Grouped, numbers: NDArray[np.uint32], spare: int, most: float
+        self, rows: Grouped, points: Grouped, panels: NDArray[Any], spare: int, most: float
     ) -> tuple[float, float]:
         """Return how patient a search must be, and the share of true neighbours that it finds.
 
         Parameters
         ----------
         rows, points : Grouped
-        numbers : ndarray of shape (n_rows,), uint32
-            What the rows are called, in the order they have now.
+        panels : ndarray
+            All points; see `Grouped.panels`.
         spare : int
             Candidates that are kept beyond the neighbours wanted.
         most : float
@@ -85,18 +81,13 @@ class Trial:
         patience, recall : float
             See `scan`; the recall is 0 where no search compares so few.
         """
-        places = np.empty(len(numbers), dtype=np.int64)
-        places[numbers] = np.arange(len(numbers))
-        order = np.argsort(places[self._names])
-        tried = places[self._names][order]
-        some = rows.some(tried)
-        beyond = self._kth[order] * F(1 + ROUNDING)
+        some, beyond = rows.some(self._drawn), self._kth * F(1 + ROUNDING)
         learnt, recall = 0.0, 0.0
         for patience in PATIENCE:
-            _, squared, seen = scan(some, points, self._k, spare, patience, self._team)
-            found = share_found(squared, beyond)
+            _, squared, seen = scan(some, points, panels, self._k, spare, patience, self._team)
             if seen > most:
                 break
+            found = share_found(squared, beyond, self._known)
             if found - recall < LEAST_GAIN and not recall < LEAST_RECALL <= found:
                 break  # what is missing is not among the candidates, however many points are seen
             learnt, recall = patience, found
@@ -106,21 +97,27 @@ class Trial:
 
 
 def _drawn(starts: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
-    """Return some rows of some lists, of which large ones are drawn more often."""
+    """Return rows in order, as many tiles from each list as rows of it are drawn first."""
     rows = rng.permutation(int(starts[-1]))[: TRIED_ROWS // TILE]
-    lists = np.unique(np.searchsorted(starts, rows, side="right") - 1)
-    members = (np.arange(starts[one], starts[one + 1]) for one in lists)
-    return np.concatenate([np.sort(rng.permutation(of_one)[:TILE]) for of_one in members])
+    lists, counts = np.unique(np.searchsorted(starts, rows, side="right") - 1, return_counts=True)
+    some = []
+    for one, count in zip(lists, counts, strict=True):
+        members = rng.permutation(np.arange(starts[one], starts[one + 1]))
+        some.append(np.sort(members[: count * TILE]))
+    return np.concatenate(some)
 
 
-def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32]) -> float:
+def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32], known: int) -> float:
     """Return the share of neighbours that are as near as the true ones.
 
     Parameters
     ----------
-    squared : ndarray of shape (n_rows, k), float32
+    squared : ndarray of shape (n_rows, known + k), float32
         Squared distances of the neighbours found.
     kth : ndarray of shape (n_rows,), float32
         Of the true k-th neighbour.
+    known : int
+        How many of them are found without a search: 1 where rows are among their own.
     """
-    return float((squared <= kth[:, None]).mean())
+    at = squared.shape[1]
+    return float((at * (squared <= kth[:, None]).mean() - known) / (at - known))

@@ -75,7 +75,7 @@ def _cache_folders(here: Path) -> list[tuple[Path, str]]:
 
 @cache
 def warm_up() -> None:
-    """Compile every kernel, or load it from disk, by runs of every kind on few points."""
+    """Compile what every fit needs, or load it from disk, by runs of every kind on few points."""
     import numpy as np
 
     from tsne_backends.native.affinities import make_affinities
@@ -129,7 +129,7 @@ def warm_up_codes() -> None:
         lists = make_lists(X, team, rng)
         X = X[lists.places]
         points = Grouped(X, X, lists, coded(X, X, step_of(X), team))
-        scan(points, points, 3, 4, 0.1, team)
+        scan(points, points, points.panels(team), 3, 4, 0.1, team)
 
 
 def warm_up_placing() -> None:

@@ -68,7 +68,9 @@ def test_lists_that_cannot_improve_any_row_are_skipped(patience):
     least = np.zeros(len(SIZES))
     least[[8, 10]] = 5
     order = np.argsort(least, kind="stable")
-    compared, named = looked(points[:7], points, STARTS, order, least, patience=patience)
+    compared, named = looked(
+        points[:7], points, STARTS, order, least, first_seen=200, patience=patience
+    )
     assert compared == N - 900
     beyond = set(range(STARTS[8], STARTS[9])) | set(range(STARTS[10], STARTS[11]))
     assert not any(beyond & set(names) for names in named)

@@ -166,8 +166,9 @@ class _Search:
         team: Team,
     ) -> None:
         self._points, self.rows, self._among = points, rows, rows is points
-        self._places = np.arange(len(points), dtype=np.uint32)
-        self._of_rows = np.arange(len(rows), dtype=np.uint32)
+        # What the rows were called before they were put in the order of lists, and these.
+        self._places: NDArray[np.uint32]
+        self._of_rows: NDArray[np.uint32]
         self._lists: tuple[Lists, Lists] | None = None
         self._k = k
         self._team = team
@@ -199,10 +200,7 @@ class _Search:
             points, rows = self._along(width)
             if trial is None:
                 trial = Trial(rows, points, self._k, self._team, self._rng)
-                if pairs_at_once():
-                    sets = (points.whole,) if self._among else (points.whole, rows.whole)
-                    self._step = step_of(*sets)
-                    self._steps = trial.nearest() / (self._step or 1.0)
+                self._learn_steps(trial)
             points, rows = self._coded(points, rows, CODED_STEPS)
             panels = points.panels(self._team)
             work = min(MOST_WORK * n * (d + PAIR_WORK), LAST_WORK / len(rows.whole))
@@ -216,6 +214,12 @@ class _Search:
                     return self._scan(points, rows, panels, patience, spare, words)
             del points, rows, panels  # or the next attempt would hold the data twice
         return None
+
+    def _learn_steps(self, trial: Trial) -> None:
+        """Learn how long a step of codes must be, and how many steps neighbours are away."""
+        if pairs_at_once():
+            self._step = step_of(*((self.rows,) if self._among else (self._points, self.rows)))
+            self._steps = trial.nearest() / (self._step or 1.0)
 
     def _coded(self, points: Grouped, rows: Grouped, steps: int) -> tuple[Grouped, Grouped]:
         """Return both with codes where neighbours are at least so many steps away."""

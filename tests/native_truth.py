@@ -1,8 +1,13 @@
 """What tests of our engine compare with: maps, and their repulsion in double precision."""
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.interpolate import BSpline
 from scipy.spatial.distance import cdist
+
+from tsne_backends.native.exact import ExactRepulsion
+from tsne_backends.native.layout import SparseRows
+from tsne_backends.native.vectors import PULLS
 
 
 def some_map(n, width, seed=0):
@@ -29,3 +34,43 @@ def cubic(x):
     """Return the cubic B-spline about 0."""
     values = BSpline.basis_element([-2, -1, 0, 1, 2], extrapolate=False)(x)
     return np.nan_to_num(values)
+
+
+def on_grid(repulsion, Y, low, high, h, out, team):
+    """Write the forces that a grid gives to ``out``, and return its Z."""
+    Z = np.empty(1)
+    team.do(repulsion.work(Y, low, high, h, out, Z))
+    return Z[0]
+
+
+def over_pairs(Y, out, team):
+    """Write the forces that our sums over pairs give to ``out``, and return their Z."""
+    Z = np.empty(1)
+    team.do(ExactRepulsion(Y, out, Z).work)
+    return Z[0]
+
+
+def corners_of(Y):
+    """Return the lowest and the highest coordinates."""
+    return Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
+
+
+def matrix_of(rows):
+    """Return laid out affinities as a sparse matrix of double precision."""
+    n = len(rows.steps)
+    row = np.repeat(np.arange(n), np.diff(rows.starts))
+    values = (rows.words & np.uint32(2**rows.bits - 1)) * rows.steps.astype(np.float64)[row]
+    return sp.csr_matrix((values, (row, rows.words >> np.uint32(rows.bits))), shape=(n, n))
+
+
+def laid_out(P, bits):
+    """Return a sparse matrix as rows of a multiple of `PULLS` entries, of so many bits each."""
+    P = sp.csr_matrix(P)
+    lengths = np.diff(P.indptr)
+    starts = np.concatenate([[0], np.cumsum(-(-lengths // PULLS) * PULLS)])
+    row = np.repeat(np.arange(P.shape[0]), lengths)
+    steps = P.max(axis=1).toarray().ravel() / (2**bits - 1)
+    at = np.arange(P.nnz) + (starts[:-1] - P.indptr[:-1])[row]
+    words = np.zeros(starts[-1], dtype=np.uint32)
+    words[at] = P.indices * 2**bits + np.rint(P.data / steps[row]).astype(np.int64)
+    return SparseRows(starts, words, steps.astype(np.float32), bits)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from native_truth import some_map
+from native_truth import corners_of, on_grid, some_map
 from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -193,10 +193,9 @@ def test_a_grid_goes_before_a_larger_one_is_made():
 
     def forces(*maps):
         with Team(1) as team:
-            repulsion = GridRepulsion(len(large), team)
+            repulsion = GridRepulsion(len(large))
             for Y in maps:
-                corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
-                repulsion.forces(Y, *corners, 0.4, out)
+                on_grid(repulsion, Y, *corners_of(Y), 0.4, out, team)
             return repulsion.grids_made
 
     forces(large)  # what is imported and kept is no grid

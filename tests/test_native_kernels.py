@@ -2,19 +2,28 @@
 
 import math
 
+import native_truth
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from native_truth import relative, some_map, true_repulsion
+from native_truth import (
+    corners_of,
+    matrix_of,
+    over_pairs,
+    relative,
+    some_map,
+    true_repulsion,
+)
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
-from tsne_backends.native import search, threads
-from tsne_backends.native.affinities import lay_out, make_affinities
-from tsne_backends.native.attraction import REPORTS, log_distances, move
+from tsne_backends.native import search
+from tsne_backends.native.affinities import make_affinities
+from tsne_backends.native.attraction import REPORTS, log_distances, move, pull
 from tsne_backends.native.exact import ExactRepulsion
 from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
 from tsne_backends.native.jit import as_points
+from tsne_backends.native.layout import in_order, lay_out
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.repulsion import LEAST_PAIR, GridRepulsion, tile_size
@@ -24,8 +33,7 @@ from tsne_backends.native.vectors import PULLS
 
 def on_grid(Y, h, team):
     out = np.empty_like(Y)
-    corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
-    Z = GridRepulsion(len(Y), team).forces(Y, *corners, h, out)
+    Z = native_truth.on_grid(GridRepulsion(len(Y)), Y, *corners_of(Y), h, out, team)
     return out, Z
 
 
@@ -76,25 +84,26 @@ def test_a_point_does_not_push_itself(team):
 
 @pytest.mark.parametrize("n", [2, 3, 15, 16, 17, 31, 255, 256, 257, 700])
 @pytest.mark.parametrize("width", [1, 20, 1e6])
-def test_exact_repulsion(width, n, team, monkeypatch):
-    monkeypatch.setattr(threads, "SHORTEST_SHARED_SECONDS", 0)
+def test_exact_repulsion(width, n, team):
     Y = some_map(n, width)
     forces, Z = true_repulsion(Y)
     out = np.empty_like(Y)
-    repulsion = ExactRepulsion(n, team)
+    our_Z = np.empty(1)
+    repulsion = ExactRepulsion(Y, out, our_Z)
     for _ in range(2):  # what was summed before does not stay
-        assert repulsion.forces(Y, out) == pytest.approx(max(Z, LEAST_PAIR * n), rel=1e-5)
+        team.do(repulsion.work)
+        assert our_Z[0] == pytest.approx(max(Z, LEAST_PAIR * n), rel=1e-5)
         assert relative(out, forces) < 1e-5
 
 
 def test_exact_repulsion_of_one_point_on_a_line_and_of_equal_points(team):
     out = np.empty((40, 2), np.float32)
-    assert ExactRepulsion(1, team).forces(np.ones((1, 2), np.float32), out[:1]) == LEAST_PAIR
+    assert over_pairs(np.ones((1, 2), np.float32), out[:1], team) == LEAST_PAIR
     assert not out[:1].any()
-    assert ExactRepulsion(40, team).forces(np.ones((40, 2), np.float32), out) == 40 * 39
+    assert over_pairs(np.ones((40, 2), np.float32), out, team) == 40 * 39
     assert not out.any()
     line = some_map(40, 9) * np.array([1, 0], np.float32)
-    assert ExactRepulsion(40, team).forces(line, out) == pytest.approx(true_repulsion(line)[1])
+    assert over_pairs(line, out, team) == pytest.approx(true_repulsion(line)[1])
     assert not out[:, 1].any()
 
 
@@ -252,8 +261,8 @@ def test_perplexity(perplexity, scale, team):
     np.testing.assert_allclose(p, conditional(squared, perplexity), atol=1e-3)
 
 
-def full(P, n):
-    return sp.csr_matrix((P.values, P.columns.astype(np.int64), P.starts), shape=(n, n)).toarray()
+def full(rows):
+    return matrix_of(rows).toarray()
 
 
 def symmetric(indices, squared, perplexity):
@@ -269,12 +278,33 @@ def test_symmetric_affinities(n, k, team):
     P = symmetric(indices, squared, 10.0)
     ours = make_affinities(indices.copy(), squared.copy(), 10.0, team, dropped_mass=0.0)
     order = np.random.RandomState(0).permutation(n)
-    laid_out = full(lay_out(ours, order, team), n)
+    laid_out = full(lay_out(ours, order, team))
     np.testing.assert_allclose(laid_out, P[order][:, order], atol=1e-3 / n)
     assert laid_out.sum() == pytest.approx(1, abs=1e-5)
-    np.testing.assert_allclose(laid_out, laid_out.T, rtol=1e-6)
+    np.testing.assert_allclose(laid_out, laid_out.T, atol=2.0**-20 * laid_out.max())
     assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
-    assert (lay_out(ours, order, team).starts % PULLS == 0).all()
+    rows = lay_out(ours, order, team)
+    assert (rows.starts % PULLS == 0).all()
+    again = np.random.RandomState(1).permutation(n)
+    anew = in_order(rows, again, team)
+    assert (anew.starts % PULLS == 0).all()
+    np.testing.assert_array_equal(full(anew), laid_out[again][:, again])
+
+
+@pytest.mark.parametrize(("n", "bits"), [(11, 24), (257, 23), (70_000, 15)])
+def test_a_column_has_the_bits_it_needs_and_an_affinity_the_others(n, bits, team):
+    indices = ((np.arange(n)[:, None] + [1, 5, n // 4]) % n).astype(np.uint32)
+    signed = np.random.RandomState(0).random_sample(indices.shape).astype(np.float32)
+    signed *= np.where(signed < 0.5, -1, 1) / n  # some in one direction only
+    rows = lay_out(native_affinities.Affinities(indices, signed, 0.0, 0.0), np.arange(n), team)
+    assert rows.bits == bits
+    row = np.repeat(np.arange(n), indices.shape[1])
+    column, p = indices.ravel(), signed.ravel().astype(np.float64)
+    given = sp.csr_matrix((np.abs(p), (row, column)), shape=(n, n))
+    given += sp.csr_matrix((np.maximum(-p, 0), (column, row)), shape=(n, n))
+    given /= given.sum()
+    apart = matrix_of(rows) - given
+    assert np.abs(apart).max() < (0.51 * 2.0**-bits + 1e-6) * given.max()
 
 
 def all_and_kept(team, monkeypatch, perplexity):
@@ -282,7 +312,7 @@ def all_and_kept(team, monkeypatch, perplexity):
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, squared = graph(blobs(800, 4), 60)
     ours = make_affinities(indices, squared.copy(), perplexity, team, dropped_mass=0.05)
-    kept = full(lay_out(ours, np.arange(800), team), 800)
+    kept = full(lay_out(ours, np.arange(800), team))
     return symmetric(indices, squared, perplexity), kept
 
 
@@ -308,7 +338,7 @@ def test_flat_affinities_are_kept_whole(team, monkeypatch):
     squared = np.ones(indices.shape, dtype=np.float32)
     ours = make_affinities(indices, squared, 10.0, team)
     assert ours.threshold == 0
-    kept = full(lay_out(ours, np.arange(300), team), 300)
+    kept = full(lay_out(ours, np.arange(300), team))
     assert ((kept > 0).sum(axis=1) >= 30).all()
 
 
@@ -317,7 +347,7 @@ def test_an_outlier_keeps_its_neighbours(team, monkeypatch):
     X = np.vstack([blobs(500, 4), np.full((1, 4), 60.0)])
     indices, squared = graph(X, 30)
     rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501), team)
-    assert (full(rows, 501) > 0).sum(axis=1).min() >= 5
+    assert (full(rows) > 0).sum(axis=1).min() >= 5
 
 
 # Gradient.
@@ -337,17 +367,16 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
     rows = lay_out(ours, np.arange(n), team)
-    P = full(rows, n).astype(np.float64)
+    P = full(rows)
     Y = some_map(n, 20)
-    push, update, gains, moved = (np.zeros_like(Y) for _ in range(4))
+    push, pulls, update, gains = (np.zeros_like(Y) for _ in range(4))
     gains += 1
-    Z = ExactRepulsion(n, team).forces(Y, push)
-    reports = np.empty((1, REPORTS))
-    one = np.float32(1)
-    state = (update, gains, moved, reports)
-    forces = (push, np.float32(4), np.float32(4 / Z))
-    affinities = (rows.starts, rows.columns, rows.values)
-    team.run(move, 1, n, as_points(Y), *affinities, *forces, one, 0 * one, False, *state)
+    Z = over_pairs(Y, push, team)
+    sparse = (rows.starts, rows.words, rows.steps, rows.bits)
+    team.run(pull, 1, as_points(Y), *sparse, pulls)
+    rates = np.array([1, 1, 0], dtype=np.float32)  # a step of the gradient, without momentum
+    state = (rates, False, update, gains, np.empty((1, REPORTS)))
+    team.run(move, 1, n, Y.copy(), pulls, push, np.array([Z]), *state)
     gradient = -update / np.float32(0.8)  # a step from rest, whose gain falls to 0.8
     step, numeric = 1e-4, np.zeros((n, 2))
     for i in range(0, n, 7):
@@ -364,9 +393,8 @@ def test_log_distances_give_the_divergence(team):
     n = 400
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team)
-    P = full(
-        lay_out(make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0), np.arange(n), team), n
-    )
+    every = make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0)
+    P = full(lay_out(every, np.arange(n), team))
     Y = some_map(n, 30)
     tile = tile_size(n)
     sums = np.empty(-(-n // tile))

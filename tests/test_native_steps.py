@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from native_truth import relative, some_map, true_repulsion
+from native_truth import corners_of, laid_out, on_grid, relative, some_map, true_repulsion
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_backends.native.affinities import make_affinities
-from tsne_backends.native.attraction import REPORTS, move
+from tsne_backends.native.attraction import PULLED_POINTS, REPORTS, move, pull, sum_up
 from tsne_backends.native.engine import GO_ON, NEXT_STAGE, Engine
 from tsne_backends.native.jit import as_points
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
@@ -23,11 +23,10 @@ from tsne_backends.native.schedule import (
 )
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
-from tsne_backends.native.vectors import PULLS
 
 # One step.
 
-N, TILES = 2500, 3
+N = 2500
 RATE, MOMENTUM, EXAGGERATION = N / 12 / 4, 0.8, 12.0
 
 
@@ -38,16 +37,6 @@ def some_affinities(Y):
     P.data *= rng.random_sample(len(P.data)) ** 2
     P = sp.csr_matrix(P + P.T)
     return P / P.sum()
-
-
-def filled_up(P):
-    """Return starts, columns and values with rows of a multiple of `PULLS` entries."""
-    lengths = np.diff(P.indptr)
-    starts = np.concatenate([[0], np.cumsum(-(-lengths // PULLS) * PULLS)])
-    at = np.arange(P.nnz) + np.repeat(starts[:-1] - P.indptr[:-1], lengths)
-    columns, values = np.zeros(starts[-1], np.uint32), np.zeros(starts[-1], np.float32)
-    columns[at], values[at] = P.indices, P.data
-    return starts, columns, values
 
 
 def true_gradient(P, Y, one_axis):
@@ -96,13 +85,14 @@ def step(request, team):
     push, Z = true_repulsion(Y)
     if one_axis:
         push[:, 1] = 1  # rounding on a grid leaves something
-    forces = push.astype(np.float32), np.float32(4 * EXAGGERATION), np.float32(4 / Z)
-    sparse = filled_up(P)
-    moved, reports = np.empty_like(Y), np.empty((TILES, REPORTS))
-    rates = np.float32(RATE), np.float32(MOMENTUM), one_axis
-    state = update, gains, moved, reports
-    tile = tile_size(N)
-    team.run(move, TILES, tile, as_points(Y), *sparse, *forces, *rates, *state)
+    rows = laid_out(P, 20)
+    pulls, moved, tile = np.empty_like(Y), Y.copy(), tile_size(N)
+    reports = np.empty((-(-N // tile), REPORTS))
+    sparse = rows.starts, rows.words, rows.steps, rows.bits
+    team.run(pull, -(-N // PULLED_POINTS), as_points(Y), *sparse, pulls)
+    forces = pulls, push.astype(np.float32), np.array([Z])
+    rates = np.array([EXAGGERATION, RATE, MOMENTUM], dtype=np.float32), one_axis
+    team.run(move, len(reports), tile, moved, *forces, *rates, update, gains, reports)
     return (moved, update, gains, reports), true, tile
 
 
@@ -133,12 +123,17 @@ def test_gains_grow_by_a_fifth_or_fall_by_one_to_a_floor(step):
 
 def test_tiles_report_their_corners_and_the_norm_of_gains_and_gradient(step):
     (_, _, _, reports), (true_moved, _, _, true_gradient), tile = step
-    assert tile * (TILES - 1) < N <= tile * TILES
+    assert len(reports) > 2
     for report, start in zip(reports, range(0, N, tile), strict=True):
         rows = slice(start, start + tile)
         np.testing.assert_allclose(report[:2], true_moved[rows].min(axis=0), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(report[2:4], true_moved[rows].max(axis=0), rtol=1e-4, atol=1e-4)
         assert report[4] == pytest.approx((true_gradient[rows] ** 2).sum(), rel=1e-4)
+    whole = np.empty(REPORTS)
+    sum_up(0, 1, reports, whole)
+    np.testing.assert_array_equal(whole[:2], reports[:, :2].min(axis=0))
+    np.testing.assert_array_equal(whole[2:4], reports[:, 2:4].max(axis=0))
+    assert whole[4] == pytest.approx(reports[:, 4].sum())
 
 
 def test_points_on_one_axis_stay_on_it(step):
@@ -164,8 +159,8 @@ def test_the_grid_errs_little_at_every_spacing_in_use(h, force_error, Z_error, t
     Y = some_map(2000, 40)
     forces, Z = true_repulsion(Y)
     ours = np.empty_like(Y)
-    grid = GridRepulsion(len(Y), team)
-    our_Z = grid.forces(Y, Y.min(axis=0).astype(float), Y.max(axis=0).astype(float), h, ours)
+    grid = GridRepulsion(len(Y))
+    our_Z = on_grid(grid, Y, *corners_of(Y), h, ours, team)
     assert grid.grid.h == h
     assert relative(ours, forces) < force_error
     assert abs(our_Z / Z - 1) < Z_error

@@ -62,23 +62,25 @@ def test_a_field_and_its_slope_are_read_with_cubic_splines(f, g):
 
 
 @kernel
-def _pull(points, x, y, columns, values, first, stop):
-    return attract(points, F(x), F(y), columns, values, U(first), U(stop))
+def _pull(points, x, y, words, bits, first, stop):
+    return attract(points, F(x), F(y), words, U(bits), U(first), U(stop))
 
 
+@pytest.mark.parametrize("bits", [8, 15, 24])
 @pytest.mark.parametrize("n_entries", [0, PULLS, 5 * PULLS])
-def test_a_row_of_affinities_attracts(n_entries):
+def test_a_row_of_affinities_attracts(n_entries, bits):
     rng = np.random.RandomState(0)
     Y = (3 * rng.standard_normal((50, 2))).astype(np.float32)
     columns = rng.randint(50, size=6 * PULLS).astype(np.uint32)
-    values = rng.random_sample(6 * PULLS).astype(np.float32)
+    values = rng.randint(2**bits, size=6 * PULLS).astype(np.uint32)
     values[::5] = 0
     own = Y[7].astype(np.float64)
-    found = _pull(as_points(Y), *Y[7], columns, values, PULLS, PULLS + n_entries)
+    words = columns << np.uint32(bits) | values
+    found = _pull(as_points(Y), *Y[7], words, bits, PULLS, PULLS + n_entries)
     some = slice(PULLS, PULLS + n_entries)
     apart = own - Y[columns[some]].astype(np.float64)
     weights = values[some] / (1 + (apart**2).sum(axis=1))
-    np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6 * 2**bits)
 
 
 @kernel

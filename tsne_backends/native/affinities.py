@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tsne_backends.native.jit import F0, U0, U1, F, U, kernel
 from tsne_backends.native.perplexity import TILE_ROWS, conditional_affinities
 from tsne_backends.native.threads import Team
-from tsne_backends.native.vectors import PULLS
 
 #: Rows with more neighbours than this are sorted by name, so that one is found by bisection;
 #: shorter ones are scanned, which takes a few vector comparisons.
@@ -30,9 +29,6 @@ LONG_ROW = 256
 DROPPED_MASS, MIN_SAVING, MAX_SAVING = 0.05, 0.15, 0.5
 #: Fewer rows than this keep all affinities: repulsion is then the dearer part anyway.
 FEWEST_DROPPED = 2_000
-#: An entry this large beside the largest of its row or column stays, so that no row loses its
-#: neighbours.
-KEPT_OF_LARGEST = 0.5
 #: Bins of the histogram in which the threshold is found, from `LOWEST` to 1 in logarithmic steps.
 BINS, LOWEST = 8192, 1e-14
 
@@ -182,128 +178,3 @@ def _histogram(signed: Any, mass: Any, number: Any) -> None:
                 at = min(U((math.log(p) - offset) * per_bin), U(BINS - 1))
             mass[at] += times * p
             number[at] += times
-
-
-@dataclass(frozen=True)
-class SparseRows:
-    """The affinities that make the forces, as compressed sparse rows.
-
-    Attributes
-    ----------
-    starts : ndarray of shape (n + 1,), int64
-        Where each row begins, at a multiple of `vectors.PULLS`.
-    columns : ndarray of shape (nnz,), uint32
-    values : ndarray of shape (nnz,), float32
-        They sum to 1; those that fill a row up are 0, of its own column.
-    """
-
-    starts: NDArray[np.int64]
-    columns: NDArray[np.uint32]
-    values: NDArray[np.float32]
-
-
-def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> SparseRows:
-    """Lay the affinities above the threshold out as sparse rows in a given order.
-
-    Parameters
-    ----------
-    affinities : Affinities
-    order : ndarray of shape (n,), int64
-        Row i of the result is row ``order[i]`` of the affinities.
-    team : Team
-
-    Returns
-    -------
-    SparseRows
-    """
-    indices, signed = affinities.indices, affinities.signed
-    n = len(indices)
-    rank = np.empty(n, dtype=np.uint32)
-    rank[order] = np.arange(n, dtype=np.uint32)
-    largest = np.zeros(n, dtype=np.float32)
-    n_tiles = -(-n // TILE_ROWS)
-    team.run(_largest, n_tiles, signed, largest)
-    starts = np.zeros(n + 1, dtype=np.int64)
-    threshold = F(affinities.threshold)
-    total = _count(indices, signed, largest, threshold, rank, starts)
-    np.cumsum(-(-starts // PULLS) * PULLS, out=starts)
-    columns = np.empty(starts[-1], dtype=np.uint32)
-    values = np.zeros(starts[-1], dtype=np.float32)
-    cursor = starts[:-1].copy()
-    scale = F(1 / total)
-    _fill(indices, signed, largest, threshold, scale, order, rank, cursor, columns, values)
-    _fill_up(starts, cursor, columns)
-    return SparseRows(starts, columns, values)
-
-
-@kernel
-def _largest(first: int, stop: int, signed: Any, largest: Any) -> None:
-    n = U(len(signed))
-    for i in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), n)):
-        most = F0
-        for c in range(U(signed.shape[1])):
-            most = max(most, abs(signed[i, c]))
-        largest[i] = most * F(KEPT_OF_LARGEST)
-
-
-@kernel
-def _kept(p: Any, threshold: Any, here: Any, there: Any) -> Any:
-    return p > F0 and (p >= threshold or p >= here or p >= there)
-
-
-@kernel
-def _count(
-    indices: Any, signed: Any, largest: Any, threshold: Any, rank: Any, counts: Any
-) -> float:
-    """Count the entries of every row, one place on; return the sum of all affinities kept."""
-    total = 0.0
-    for i in range(U(len(indices))):
-        for c in range(U(indices.shape[1])):
-            j = U(indices[i, c])
-            p = abs(signed[i, c])
-            if _kept(p, threshold, largest[i], largest[j]):
-                counts[U(rank[i]) + U1] += 1
-                total += p
-                if signed[i, c] < F0:
-                    counts[U(rank[j]) + U1] += 1
-                    total += p
-    return total
-
-
-@kernel
-def _fill(
-    indices: Any,
-    signed: Any,
-    largest: Any,
-    threshold: Any,
-    scale: Any,
-    order: Any,
-    rank: Any,
-    cursor: Any,
-    columns: Any,
-    values: Any,
-) -> None:
-    """Write every affinity kept to its row and, where only one row knows of it, to the other's."""
-    for row in range(U(len(order))):
-        i = U(order[row])
-        for c in range(U(indices.shape[1])):
-            j = U(indices[i, c])
-            p = abs(signed[i, c])
-            if _kept(p, threshold, largest[i], largest[j]):
-                at = U(cursor[row])
-                columns[at] = rank[j]
-                values[at] = p * scale
-                cursor[row] += 1
-                if signed[i, c] < F0:
-                    other = U(rank[j])
-                    at = U(cursor[other])
-                    columns[at] = row
-                    values[at] = p * scale
-                    cursor[other] += 1
-
-
-@kernel
-def _fill_up(starts: Any, cursor: Any, columns: Any) -> None:
-    for row in range(U(len(cursor))):
-        for at in range(U(cursor[row]), U(starts[row + U1])):
-            columns[at] = row

@@ -1,4 +1,4 @@
-"""Attraction, and the step of every point: tile by tile, while a tile's points are in the cache.
+"""Attraction, and the step of every point.
 
 Repulsion is given, as ``repulsion`` or ``exact`` has summed it, and so are the rates of the
 ``schedule``. The share of the KL divergence that depends on neighbours' distances is summed here,
@@ -30,8 +30,41 @@ GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
 #: No point moves further than this in one iteration, in units of the map: openTSNE's limit, which
 #: keeps an unlucky step from throwing an island off the map.
 MAX_STEP = F(5.0)
+#: Points in one tile of attraction.
+PULLED_POINTS = 256
 #: What each tile reports: lowest and highest x and y, and the squared norm of the gradient.
 REPORTS = 5
+
+
+@kernel
+def pull(
+    first: int,
+    stop: int,
+    points: Any,
+    starts: Any,
+    words: Any,
+    steps: Any,
+    bits: int,
+    pulls: Any,
+) -> None:
+    """Sum the attraction of every point, Σ p k (y_i - y_j).
+
+    Parameters
+    ----------
+    first, stop : int
+        Range of tiles of `PULLED_POINTS`.
+    points : ndarray of shape (n,), uint64
+        Positions; see `jit.as_points`.
+    starts, words, steps, bits
+        See `layout.SparseRows`.
+    pulls : ndarray of shape (n, 2), float32
+        Filled.
+    """
+    end = min(U(stop) * U(PULLED_POINTS), U(len(points)))
+    for i in range(U(first) * U(PULLED_POINTS), end):
+        x, y = coordinates(points[i])
+        dx, dy = attract(points, x, y, words, U(bits), U(starts[i]), U(starts[i + U1]))
+        pulls[i, U0], pulls[i, U1] = dx * steps[i], dy * steps[i]
 
 
 @kernel
@@ -39,19 +72,14 @@ def move(
     first: int,
     stop: int,
     tile: int,
-    points: Any,
-    starts: Any,
-    columns: Any,
-    values: Any,
+    Y: Any,
+    pulls: Any,
     forces: Any,
-    pull: Any,
-    push: Any,
-    rate: Any,
-    momentum: Any,
+    Z: Any,
+    rates: Any,
     one_axis: bool,
     update: Any,
     gains: Any,
-    moved: Any,
     reports: Any,
 ) -> None:
     """Compute the gradient of every point and take its step.
@@ -65,48 +93,43 @@ def move(
         Range of tiles.
     tile : int
         Points per tile.
-    points : ndarray of shape (n,), uint64
-        Positions; see `jit.as_points`.
-    starts, columns, values : ndarray
-        See `affinities.SparseRows`.
+    Y : ndarray of shape (n, 2), float32
+        Positions, updated.
+    pulls : ndarray of shape (n, 2), float32
+        Σ p k (y_i - y_j) of every point.
     forces : ndarray of shape (n, 2), float32
         Σ k² (y_i - y_j) of every point; overwritten by the gradient.
-    pull, push : float32
-        4 × exaggeration, and 4 / Z.
-    rate, momentum : float32
-        Learning rate in scikit-learn's units, and momentum.
+    Z : ndarray of shape (1,), float64
+    rates : ndarray of shape (3,), float32
+        Exaggeration, learning rate in scikit-learn's units, and momentum.
     one_axis : bool
         The map has one dimension; the second coordinate stays as it is.
     update, gains : ndarray of shape (n, 2), float32
         State of the optimiser, updated.
-    moved : ndarray of shape (n, 2), float32
-        New positions. The old ones are read by other tiles and stay.
     reports : ndarray of shape (n_tiles, 5), float64
         Per tile: lowest x, lowest y, highest x, highest y, Σ |gains × gradient|².
     """
+    pulled, pushed = F(4) * rates[U0], F(4.0 / max(Z[U0], 1e-30))
     for t in range(U(first), U(stop)):
         start = t * U(tile)
-        end = min(start + U(tile), U(len(points)))
+        end = min(start + U(tile), U(len(Y)))
         for i in range(start, end):
-            x, y = coordinates(points[i])
-            dx, dy = attract(points, x, y, columns, values, U(starts[i]), U(starts[i + U1]))
-            forces[i, U0] = pull * dx - push * forces[i, U0]
-            forces[i, U1] = F0 if one_axis else pull * dy - push * forces[i, U1]
-        reports[t, U(4)] = _step(start, end, points, forces, rate, momentum, update, gains, moved)
-        _corners(start, end, moved, reports[t])
+            forces[i, U0] = pulled * pulls[i, U0] - pushed * forces[i, U0]
+            forces[i, U1] = F0 if one_axis else pulled * pulls[i, U1] - pushed * forces[i, U1]
+        reports[t, U(4)] = _step(start, end, Y, forces, rates[U1], rates[U2], update, gains)
+        _corners(start, end, Y, reports[t])
 
 
 @kernel
 def _step(
     start: Any,
     end: Any,
-    points: Any,
+    Y: Any,
     gradient: Any,
     rate: Any,
     momentum: Any,
     update: Any,
     gains: Any,
-    moved: Any,
 ) -> Any:
     """Move points against their gradient; return the squared norm of gains × gradient."""
     norm = 0.0
@@ -132,8 +155,8 @@ def _step(
             norm = math.inf
         gains[i, U0], gains[i, U1] = gx, gy
         update[i, U0], update[i, U1] = ux, uy
-        x, y = coordinates(points[i])
-        moved[i, U0], moved[i, U1] = x + ux, y + uy
+        Y[i, U0] += ux
+        Y[i, U1] += uy
     return norm
 
 
@@ -145,6 +168,18 @@ def _corners(start: Any, end: Any, Y: Any, report: Any) -> None:
         low_x, low_y = min(low_x, Y[i, U0]), min(low_y, Y[i, U1])
         high_x, high_y = max(high_x, Y[i, U0]), max(high_y, Y[i, U1])
     report[U0], report[U1], report[U2], report[U3] = low_x, low_y, high_x, high_y
+
+
+@kernel
+def sum_up(first: int, stop: int, reports: Any, whole: Any) -> None:
+    """Write what all tiles together report; one tile."""
+    for c in range(U(REPORTS)):
+        whole[c] = reports[U0, c]
+    for t in range(U1, U(len(reports))):
+        for c in range(U2):
+            whole[c] = min(whole[c], reports[t, c])
+            whole[c + U2] = max(whole[c + U2], reports[t, c + U2])
+        whole[U(4)] += reports[t, U(4)]
 
 
 @kernel

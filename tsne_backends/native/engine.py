@@ -6,17 +6,28 @@ are in ``repulsion``, ``exact`` and ``attraction``; when to stop early is for th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.affinities import Affinities, SparseRows, lay_out
-from tsne_backends.native.attraction import REPORTS, log_distances, move
+from tsne_backends.native.affinities import Affinities
+from tsne_backends.native.attraction import (
+    PULLED_POINTS,
+    REPORTS,
+    log_distances,
+    move,
+    pull,
+    sum_up,
+)
+from tsne_backends.native.calls import Call
+from tsne_backends.native.crew import How, Program, Work
 from tsne_backends.native.exact import ExactRepulsion, is_affordable
 from tsne_backends.native.grid import far_middle
-from tsne_backends.native.jit import F, as_points
+from tsne_backends.native.jit import as_points
+from tsne_backends.native.layout import SparseRows, in_order, lay_out
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
 from tsne_backends.native.schedule import FINE, FINE_ITERATIONS, Stage
@@ -124,17 +135,21 @@ class Engine:
         self._Y = np.zeros((n, 2), dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # noticed below
             self._Y[:, : self._components] = positions - far_middle(positions)
-        self._moved = np.empty_like(self._Y)
+        self._pulls = np.empty_like(self._Y)
         self._repulsion = np.empty_like(self._Y)
+        self._Z = np.empty(1, dtype=np.float64)
+        self._rates = np.empty(3, dtype=np.float32)
         self._update = np.zeros_like(self._Y)
         self._gains = np.ones_like(self._Y)
         self._tile = tile_size(n)
         self._n_tiles = -(-n // self._tile)
         self._reports = np.empty((self._n_tiles, REPORTS), dtype=np.float64)
-        self._grid = GridRepulsion(n, team)
+        self._report = np.empty(REPORTS, dtype=np.float64)
+        self._grid = GridRepulsion(n)
         self._pairs: ExactRepulsion | None = None
         self._use_pairs = False
         self._rows: SparseRows | None = None
+        self._programs: tuple[Work, Program, Program] | None = None
         if not np.isfinite(self._Y).all():
             raise FloatingPointError(
                 "Some initial positions are beyond what single precision holds; scale them down."
@@ -200,29 +215,30 @@ class Engine:
         """
         own = np.empty_like(self._Y)
         own[self._order] = self._Y
-        if h == FINE and len(self._Y) <= EXACT_Z_ROWS:
-            self._pairs = self._pairs or ExactRepulsion(len(self._Y), self._team)
-            Z = self._pairs.forces(self._Y, self._repulsion)
-        else:
-            Z = self._repel(h)
+        over_pairs = h == FINE and len(self._Y) <= EXACT_Z_ROWS
+        self._team.do(self._over_pairs() if over_pairs else self._repel(h))
         sums = np.empty(self._n_tiles, dtype=np.float64)
         P = self._affinities
         self._team.run(log_distances, self._n_tiles, self._tile, own, P.indices, P.signed, sums)
-        return P.entropy_term + float(sums.sum()) + float(np.log(max(Z, 1e-300)))
+        return P.entropy_term + float(sums.sum()) + float(np.log(max(self._Z[0], 1e-300)))
 
     def _state(self, done: int, in_stage: int, stage: Stage, h: float) -> State:
-        norm = float(np.sqrt(self._reports[:, 4].sum()))
+        norm = math.sqrt(self._report[4])
         kl = self.kl_divergence(h)
         return State(done, in_stage, stage, kl, norm, self.positions())
 
     def _sort(self) -> None:
         """Sort points along a curve over the map: forces then read what the cache holds."""
         order = hilbert_order(self._Y)
-        self._rows = None  # let go before the next is made
+        rows = self._rows
+        self._rows = self._programs = None  # which hold them
         self._order = self._order[order]
-        for name in ("_Y", "_update", "_gains"):
-            setattr(self, name, getattr(self, name)[order])
-        self._rows = lay_out(self._affinities, self._order, self._team)
+        for state in (self._Y, self._update, self._gains):
+            state[:] = state[order]
+        if rows is None:
+            self._rows = lay_out(self._affinities, self._order, self._team)
+        else:
+            self._rows = in_order(rows, order, self._team)
 
     def _choose(self, h: float) -> None:
         n = len(self._Y)
@@ -230,41 +246,44 @@ class Engine:
         if exact is None or n <= FEWEST_ON_GRID:
             exact = is_affordable(n, self._high - self._low, h)
         self._use_pairs = exact
-        if self._use_pairs and self._pairs is None:
-            self._pairs = ExactRepulsion(n, self._team)
 
-    def _repel(self, h: float) -> float:
-        if self._use_pairs and self._pairs is not None:
-            return self._pairs.forces(self._Y, self._repulsion)
-        return self._grid.forces(self._Y, self._low, self._high, h, self._repulsion)
+    def _over_pairs(self) -> Work:
+        self._pairs = self._pairs or ExactRepulsion(self._Y, self._repulsion, self._Z)
+        return self._pairs.work
+
+    def _repel(self, h: float) -> Work:
+        """Return what writes repulsion and Z."""
+        if self._use_pairs:
+            return self._over_pairs()
+        corners = self._low, self._high
+        return self._grid.work(self._Y, *corners, h, self._repulsion, self._Z)
 
     def _iterate(self, stage: Stage, h: float) -> None:
-        Z = self._repel(h)
-        rows = self._rows
-        assert rows is not None
-        self._team.run(
-            move,
-            self._n_tiles,
-            self._tile,
-            as_points(self._Y),
-            rows.starts,
-            rows.columns,
-            rows.values,
-            self._repulsion,
-            F(4 * stage.exaggeration),
-            F(4 / max(Z, 1e-30)),
-            F(stage.learning_rate),
-            F(stage.momentum),
-            self._components == 1,
-            self._update,
-            self._gains,
-            self._moved,
-            self._reports,
-        )
-        self._Y, self._moved = self._moved, self._Y
-        if not np.isfinite(self._reports).all():
+        work = self._repel(h)
+        if self._programs is None or self._programs[0] is not work:
+            self._programs = work, *self._steps_with(work)
+        _, before, after = self._programs
+        self._rates[:] = stage.exaggeration, stage.learning_rate, stage.momentum
+        self._team.perform(before)
+        work.between()
+        self._team.perform(after)
+        if not math.isfinite(sum(self._report.tolist())):
             raise FloatingPointError(
                 "The gradient is no longer finite: the learning rate is too large."
             )
-        self._low = self._reports[:, :2].min(axis=0)
-        self._high = self._reports[:, 2:4].max(axis=0)
+        self._low, self._high = self._report[:2], self._report[2:4]
+
+    def _steps_with(self, repulsion: Work) -> tuple[Program, Program]:
+        """Return an iteration's programs: attraction is for who has no part in repulsion."""
+        rows, Y = self._rows, self._Y
+        assert rows is not None
+        affinities = (rows.starts, rows.words, rows.steps, rows.bits)
+        attraction = Call(pull, -(-len(Y) // PULLED_POINTS), as_points(Y), *affinities, self._pulls)
+        forces = (self._pulls, self._repulsion, self._Z, self._rates, self._components == 1)
+        state = (self._update, self._gains, self._reports)
+        step = Call(move, self._n_tiles, self._tile, Y, *forces, *state)
+        together = Call(sum_up, 1, self._reports, self._report)
+        return repulsion.programs(
+            first=[(How.BEGIN, attraction)],
+            last=[(How.END, None), (How.SHARE, step), (How.SHARE, together)],
+        )

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.calls import Call
+from tsne_backends.native.crew import Work
 from tsne_backends.native.grid import MIN_NODES
-from tsne_backends.native.jit import F0, U1, U2, U, kernel
+from tsne_backends.native.jit import F0, U0, U1, U2, U, kernel
 from tsne_backends.native.pairs import OTHERS, PUSHED, repel
 from tsne_backends.native.repulsion import LEAST_PAIR
 from tsne_backends.native.splitting import SUPPORT
-from tsne_backends.native.threads import Team
+from tsne_backends.native.spreading import add_up
 
 #: Rows in one tile, whose pairs with later rows are summed together.
 TILE_ROWS = 256
@@ -58,42 +60,57 @@ class ExactRepulsion:
 
     Parameters
     ----------
-    n : int
-        Points.
-    team : Team
+    Y : ndarray of shape (n, 2), float32
+        Positions.
+    out : ndarray of shape (n, 2), float32
+        To be filled with Σ_j k² (y_i - y_j) of every point.
+    Z : ndarray of shape (1,), float64
+        To be filled with the sum of the kernel over all ordered pairs of different points, of which
+        single precision leaves nothing where all are far apart: at least `LEAST_PAIR` per point.
+
+    Attributes
+    ----------
+    work : Work
+        What computes the forces.
     """
 
-    def __init__(self, n: int, team: Team) -> None:
-        self._n, self._team = n, team
+    def __init__(
+        self, Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]
+    ) -> None:
+        n = len(Y)
         # Points that fill up the last vector are so far from all, and from each other, that what
         # they add to Z is lost beside `LEAST_PAIR`, and what they push is nothing.
         filled = -(-n // OTHERS) * OTHERS
-        self._axes = np.empty((2, filled), dtype=np.float32)
-        self._axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)
+        axes = np.empty((2, filled), dtype=np.float32)
+        axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)
         n_tiles = -(-n // TILE_ROWS)
-        self._pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
-        self._sums = np.empty(n_tiles, dtype=np.float64)
+        pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
+        sums = np.empty(n_tiles, dtype=np.float64)
+        calls = (
+            Call(_split_axes, n_tiles, Y, axes),
+            Call(_repel, n_tiles, axes, pushes, sums),
+            Call(_add_pushes, n_tiles, pushes, out),
+            Call(add_up, 1, sums, 2.0, LEAST_PAIR * n, Z),
+        )
+        self.work = Work(calls, lambda: None, ())
 
-    def forces(self, Y: NDArray[np.float32], out: NDArray[np.float32]) -> float:
-        """Write Σ_j k² (y_i - y_j) of every point to ``out`` and return Z.
 
-        Parameters
-        ----------
-        Y : ndarray of shape (n, 2), float32
-        out : ndarray of shape (n, 2), float32
+@kernel
+def _split_axes(first: int, stop: int, Y: Any, axes: Any) -> None:
+    for i in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(Y)))):
+        axes[U0, i], axes[U1, i] = Y[i, U0], Y[i, U1]
 
-        Returns
-        -------
-        float
-            Sum of the kernel over all ordered pairs of different points, of which single precision
-            leaves nothing where all are far apart: at least `LEAST_PAIR` per point.
-        """
-        self._axes[:, : self._n] = Y.T
-        seconds = PAIR_SECONDS * float(self._n) ** 2
-        n_tiles = len(self._sums)
-        self._team.run(_repel, n_tiles, self._axes, self._pushes, self._sums, seconds=seconds)
-        out[:] = self._pushes.sum(axis=0)[:, : self._n].T
-        return max(2 * float(self._sums.sum()), LEAST_PAIR * self._n)
+
+@kernel
+def _add_pushes(first: int, stop: int, pushes: Any, out: Any) -> None:
+    """Add up what all tiles' pairs push the points of some."""
+    begin, end = U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(out)))
+    for axis in range(U2):
+        for i in range(begin, end):
+            out[i, axis] = pushes[U0, axis, i]
+        for t in range(U1, U(len(pushes))):
+            for i in range(begin, end):
+                out[i, axis] += pushes[t, axis, i]
 
 
 @kernel

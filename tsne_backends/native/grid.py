@@ -28,7 +28,7 @@ ROOM = 0.06
 #: A grid is given up where the map would do with this share of its nodes.
 SHRUNK = 0.4
 #: A grid of fewer nodes in all, or along an axis, is transformed: another would save nothing.
-LEAST_SPLIT, LEAST_SIDE = 80**2, 16
+LEAST_SPLIT, LEAST_SIDE = 56**2, 16
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def settle(
     low, high = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
     room = np.maximum(ROOM * (high - low), LEAST_ROOM)
     low, high = low - room, high + room
-    repulsion = GridRepulsion(len(Y), team)
-    repulsion.forces(Y, low, high, FINE, np.empty_like(Y))
+    repulsion = GridRepulsion(len(Y))
+    team.do(repulsion.work(Y, low, high, FINE, np.empty_like(Y), np.empty(1)))
     field, place = repulsion.convolution.field, repulsion.place
     del repulsion  # only the potential is looked at from here on
     settled = np.zeros((len(start), 2), dtype=np.float32)

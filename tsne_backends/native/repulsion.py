@@ -7,30 +7,32 @@ kernel give all that t-SNE needs: Z = Σ_i φ(y_i) - n, and the force Σ_j k² (
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.calls import Call
 from tsne_backends.native.convolution import Convolution, convolution
+from tsne_backends.native.crew import Work
 from tsne_backends.native.grid import Grid, make_grid
 from tsne_backends.native.jit import F
 from tsne_backends.native.splitting import own_terms
 from tsne_backends.native.spreading import (
     STRIPE_ROWS,
+    add_up,
     assign,
+    clear,
     offsets,
     read,
     sort_by_stripe,
     spread,
 )
-from tsne_backends.native.threads import Team
 
 #: Points in one tile, and most tiles: the counts per tile and stripe must stay small.
-TILE_POINTS, MAX_TILES = 1024, 256
+TILE_POINTS, MAX_TILES = 512, 256
 #: Least Z per point: beyond, points are so far apart that single precision cannot tell.
 LEAST_PAIR = 1e-6
-#: What the kernels cost per point, in seconds of one core (Zen 4); they only decide what is shared
-#: out among threads.
-ASSIGN_SECONDS, SORT_SECONDS, SPREAD_SECONDS, READ_SECONDS = 1.2e-9, 1.4e-9, 4.7e-9, 1.2e-8
 
 
 def tile_size(n: int) -> int:
@@ -45,19 +47,17 @@ class GridRepulsion:
     ----------
     n : int
         Points.
-    team : Team
 
     Attributes
     ----------
     grid : Grid or None
-        The grid of the last call.
+        The one that was needed last.
     convolution : Convolution
         Of that grid; holds the potential at its nodes.
     grids_made : int
     """
 
-    def __init__(self, n: int, team: Team) -> None:
-        self._team = team
+    def __init__(self, n: int) -> None:
         self._tile = tile_size(n)
         self._n_tiles = -(-n // self._tile)
         self._order = np.empty(n, dtype=np.uint32)
@@ -67,15 +67,16 @@ class GridRepulsion:
         self.convolution: Convolution
         self.grids_made = 0
 
-    def forces(
+    def work(
         self,
         Y: NDArray[np.float32],
         low: NDArray[np.float64],
         high: NDArray[np.float64],
         h: float,
         out: NDArray[np.float32],
-    ) -> float:
-        """Write Σ_j k² (y_i - y_j) of every point to ``out`` and return Z.
+        Z: NDArray[np.float64],
+    ) -> Work:
+        """Return what computes the forces; the same object as long as nothing but Y changes.
 
         Parameters
         ----------
@@ -86,44 +87,52 @@ class GridRepulsion:
         h : float
             Spacing of the grid in units of the map.
         out : ndarray of shape (n, 2), float32
-            Filled.
+            To be filled with Σ_j k² (y_i - y_j) of every point.
+        Z : ndarray of shape (1,), float64
+            To be filled with the sum of the kernel over all ordered pairs of different points.
 
         Returns
         -------
-        float
-            Z, the sum of the kernel over all ordered pairs of different points.
+        Work
         """
         if self.grid is None or not self.grid.fits(low, high, h):
             self._adopt(make_grid(low, high, h))
-        assert self.grid is not None
-        place, run, n = self.place, self._team.run, len(Y)
-        charge, field = self.convolution.charge, self.convolution.field
-        counts, starts, order = self._counts, self._starts, self._order
-        tiles = (self._n_tiles, self._tile)
-        counts[:] = 0
-        run(assign, *tiles, Y, *place, self._stripe, counts, seconds=n * ASSIGN_SECONDS)
-        offsets(counts, starts)
-        run(sort_by_stripe, *tiles, self._stripe, counts, order, seconds=n * SORT_SECONDS)
-        charge[:] = 0
-        to_grid = (Y, *place, order, starts, charge)
-        for parity in (0, 1):
-            stripes = (len(starts) - parity) // 2
-            run(spread, stripes, parity, *to_grid, seconds=n * SPREAD_SECONDS / 2)
-        self.convolution.run()
-        from_grid = (Y, *place, field, self._own, out, self._potential)
-        run(read, *tiles, *from_grid, seconds=n * READ_SECONDS)
-        return max(float(self._potential.sum()), LEAST_PAIR * len(Y))
+            self._arrays = None
+        if self._arrays is None or any(map(operator.is_not, self._arrays, (Y, out, Z))):
+            self._arrays = Y, out, Z
+            self._work = self._made_ready(Y, out, Z)
+        return self._work
 
     def _adopt(self, grid: Grid) -> None:
         if self.grid is not None:
-            del self.convolution  # its buffers go before there are new ones
+            del self.convolution, self._work  # their buffers go before there are new ones
         self.grid = grid
         self.grids_made += 1
-        self.convolution = convolution(grid, self._team)
-        self._own = own_terms(grid.h)
-        n_stripes = -(-len(self.convolution.charge) // STRIPE_ROWS)
-        self._counts = np.empty((self._n_tiles, n_stripes), dtype=np.uint32)
-        self._starts = np.empty(n_stripes + 1, dtype=np.uint32)
+        self.convolution = convolution(grid)
+
+    def _made_ready(
+        self, Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]
+    ) -> Work:
+        assert self.grid is not None
+        charge, chain = self.convolution.charge, self.convolution.work
+        n_stripes = -(-len(charge) // STRIPE_ROWS)
+        counts = np.empty((self._n_tiles, n_stripes), dtype=np.uint32)
+        starts = np.empty(n_stripes + 1, dtype=np.uint32)
+        tiles, to_node = (self._n_tiles, self._tile), (Y, *self.place)
+        to_grid = (*to_node, self._order, starts, charge)
+        from_grid = (self.convolution.field, own_terms(self.grid.h), out, self._potential)
+        before = (
+            Call(assign, *tiles, *to_node, self._stripe, counts),
+            Call(offsets, 1, counts, starts),
+            Call(sort_by_stripe, *tiles, self._stripe, counts, self._order),
+            Call(clear, n_stripes, charge),
+            *(Call(spread, (n_stripes + 1 - side) // 2, side, *to_grid) for side in (0, 1)),
+        )
+        after = (
+            Call(read, *tiles, *to_node, *from_grid),
+            Call(add_up, 1, self._potential, 1.0, LEAST_PAIR * len(Y), Z),
+        )
+        return Work((*before, *chain.before), chain.between, (*chain.after, *after))
 
     @property
     def place(self) -> tuple[F, F, F]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_backends.native.jit import F1, U0, U1, U2, U3, U32, F, U, kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, kernel
 from tsne_backends.native.splitting import SUPPORT
 from tsne_backends.native.vectors import interpolate
 
@@ -33,16 +33,18 @@ def assign(
 ) -> None:
     """Write the stripe of every point, and how many points of each tile each stripe has."""
     for t in range(U(first), U(stop)):
+        for s in range(U(counts.shape[1])):
+            counts[t, s] = U32(0)
         for i in range(t * U(tile), min((t + U1) * U(tile), U(len(Y)))):
             row = U((Y[i, U0] - x0) * inverse) - U1
-            s = row // U(STRIPE_ROWS)
-            stripe[i] = s
-            counts[t, s] += U32(1)
+            at = row // U(STRIPE_ROWS)
+            stripe[i] = at
+            counts[t, at] += U32(1)
 
 
 @kernel
-def offsets(counts: Any, starts: Any) -> None:
-    """Turn counts into the place where each tile's points of each stripe begin."""
+def offsets(first: int, stop: int, counts: Any, starts: Any) -> None:
+    """Turn counts into the place where each tile's points of each stripe begin; one tile."""
     total = U32(0)
     for s in range(U(counts.shape[1])):
         starts[s] = total
@@ -61,6 +63,14 @@ def sort_by_stripe(first: int, stop: int, tile: int, stripe: Any, places: Any, o
             s = U(stripe[i])
             order[U(places[t, s])] = i
             places[t, s] += U32(1)
+
+
+@kernel
+def clear(first: int, stop: int, charge: Any) -> None:
+    """Take all charges from the nodes of stripes."""
+    for i in range(U(first) * U(STRIPE_ROWS), min(U(stop) * U(STRIPE_ROWS), U(len(charge)))):
+        for j in range(U(charge.shape[1])):
+            charge[i, j] = F0
 
 
 @kernel
@@ -143,3 +153,12 @@ def read(
             mine = own[U2] + own[U3] * (p + q) + own[U(4)] * p * q + own[U(5)] * (p * p + q * q)
             total += phi - mine
         potential[t] = total
+
+
+@kernel
+def add_up(first: int, stop: int, parts: Any, times: float, least: float, total: Any) -> None:
+    """Write the sum of all tiles' parts, a number of times, or the least it can be; one tile."""
+    sum_of_parts = 0.0
+    for t in range(U(len(parts))):
+        sum_of_parts += parts[t]
+    total[U0] = max(times * sum_of_parts, least)

@@ -15,12 +15,10 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from tsne_backends.native.crew import Crew, Program, Work
+
 #: Portions per thread in one call: more even out the load on a busy machine, fewer cost less.
 PORTIONS_PER_THREAD = 4
-#: Calls that take one core less than this are not shared out: waking another thread and waiting for
-#: it takes about 50 µs, and two threads of one core are not twice as quick (where calls from 100 µs
-#: on were shared out, iterations on 2,000 to 10,000 points took 5 to 10 % longer).
-SHORTEST_SHARED_SECONDS = 2e-4
 
 #: Teams that hold the libraries' threads now, and what will give them back: fits may overlap, and
 #: the first to end must not free them while another works, nor the last restore what it found.
@@ -54,6 +52,7 @@ class Team:
         self.n_threads = n_threads
         self.interrupted = False
         self._pool: ThreadPoolExecutor | None = None
+        self._crew: Crew | None = None
 
     def __enter__(self) -> Team:
         _hold_libraries()
@@ -69,19 +68,16 @@ class Team:
     ) -> None:
         self.interrupted = True  # nobody waits for what is still done
         try:
+            if self._crew is not None:
+                self._crew.close()
+                self._crew = None
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
                 self._pool = None
         finally:
             _release_libraries()
 
-    def run(
-        self,
-        work: Callable[..., Any],
-        n_tiles: int,
-        *arguments: Any,
-        seconds: float = SHORTEST_SHARED_SECONDS,
-    ) -> None:
+    def run(self, work: Callable[..., Any], n_tiles: int, *arguments: Any) -> None:
         """Call ``work(first, stop, *arguments)`` until every tile from 0 to n_tiles is done.
 
         Parameters
@@ -92,8 +88,6 @@ class Team:
             Number of tiles.
         *arguments
             Handed on to every call.
-        seconds : float, optional
-            About how long one core would take; short work is not shared out.
 
         Raises
         ------
@@ -102,7 +96,7 @@ class Team:
         """
         self.interrupted = False
         helpers = min(self.n_threads, n_tiles) - 1
-        if helpers <= 0 or self._pool is None or seconds < SHORTEST_SHARED_SECONDS:
+        if helpers <= 0 or self._pool is None:
             if n_tiles > 0:
                 work(0, n_tiles, *arguments)
             return
@@ -135,6 +129,19 @@ class Team:
             raise
         for future in waiting:
             future.result()
+
+    def perform(self, program: Program) -> None:
+        """Make the calls of a program; see `crew.Crew.perform`."""
+        if self._crew is None:
+            self._crew = Crew(self.n_threads - 1)
+        self._crew.perform(program)
+
+    def do(self, work: Work) -> None:
+        """Do all parts of a work."""
+        before, after = work.programs()
+        self.perform(before)
+        work.between()
+        self.perform(after)
 
 
 def _hold_libraries() -> None:

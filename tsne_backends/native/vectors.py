@@ -108,7 +108,7 @@ def interpolate(_typing: Any, field: Any, row: Any, column: Any, f: Any, g: Any)
 
 @intrinsic
 def attract(
-    _typing: Any, points: Any, x: Any, y: Any, columns: Any, values: Any, first: Any, stop: Any
+    _typing: Any, points: Any, x: Any, y: Any, words: Any, bits: Any, first: Any, stop: Any
 ) -> Any:
     """Sum affinity times kernel times (x, y) less a neighbour, over one row of affinities.
 
@@ -121,38 +121,38 @@ def attract(
         Positions; see `jit.as_points`.
     x, y : float32
         The row's own position.
-    columns, values : ndarray, uint32 and float32
-        See `affinities.SparseRows`.
+    words, bits : ndarray, uint32, and uint64
+        See `layout.SparseRows`.
     first, stop : uint64
         The row's entries; a multiple of `PULLS` many.
 
     Returns
     -------
     tuple of two float32
+        In the row's steps.
     """
     simd.must_be(points, types.uint64)
-    simd.must_be(columns, types.uint32)
-    simd.must_be(values, types.float32)
-    signature = types.UniTuple(types.float32, 2)(points, x, y, columns, values, first, stop)
+    simd.must_be(words, types.uint32)
+    signature = types.UniTuple(types.float32, 2)(points, x, y, words, types.uint64, first, stop)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args
-        points, columns, values = (
-            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3, 4)
+        points, words = (
+            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3)
         )
         x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
-        first, stop = arguments[5:]
+        bits, first, stop = arguments[4:]
         one = ir.Constant(x.type, [1.0] * PULLS)
         totals = [
             cgutils.alloca_once_value(builder, ir.Constant(x.type, [0.0] * PULLS)) for _ in "xy"
         ]
         step = ir.Constant(first.type, PULLS)
         with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
-            places = simd.load(builder, columns, entry, ir.VectorType(ir.IntType(32), PULLS))
-            values = simd.load(builder, values, entry, x.type)
+            values = _shares_at(builder, words, bits, entry)
+            others = _points_at(builder, points, _columns_at(builder, words, bits, entry))
             apart = [
                 simd.subtract(builder, own, other)
-                for own, other in zip((x, y), _points_at(builder, points, places), strict=True)
+                for own, other in zip((x, y), others, strict=True)
             ]
             squares = [simd.multiply(builder, side, side) for side in apart]
             farness = simd.add(builder, simd.add(builder, one, squares[0]), squares[1])
@@ -166,14 +166,33 @@ def attract(
     return signature, generate
 
 
-def _points_at(builder: Any, points: Any, places: Any) -> list[Any]:
+def _shares_at(builder: Any, words: Any, bits: Any, entry: Any) -> Any:
+    """Return the affinities of `PULLS` words, in steps, as a vector of float32."""
+    kind = simd.integers(PULLS)
+    one = ir.Constant(kind.element, 1)
+    most = builder.sub(builder.shl(one, builder.trunc(bits, kind.element)), one)
+    shares = builder.and_(simd.load(builder, words, entry, kind), simd.splat(builder, most, PULLS))
+    return builder.sitofp(shares, simd.floats(PULLS))
+
+
+def _columns_at(builder: Any, words: Any, bits: Any, entry: Any) -> list[Any]:
+    """Return the columns of `PULLS` words, read in pairs: a load and three steps for two."""
+    word, half = ir.IntType(64), ir.IntType(32)
+    columns = []
+    for pair in range(0, PULLS, 2):
+        at = builder.gep(words, [builder.add(entry, ir.Constant(entry.type, pair))])
+        both = builder.load(builder.bitcast(at, word.as_pointer()), align=4)
+        low, high = builder.trunc(both, half), builder.add(bits, ir.Constant(word, 32))
+        columns += [builder.lshr(builder.zext(low, word), bits), builder.lshr(both, high)]
+    return columns
+
+
+def _points_at(builder: Any, points: Any, places: Sequence[Any]) -> list[Any]:
     """Return x and y of the points at `PULLS` places, each as a vector."""
-    word = ir.IntType(64)
-    found = ir.Constant(ir.VectorType(word, PULLS), ir.Undefined)
-    for lane in range(PULLS):
-        at = ir.Constant(ir.IntType(32), lane)
-        place = builder.zext(builder.extract_element(places, at), word)
-        found = builder.insert_element(found, builder.load(builder.gep(points, [place])), at)
+    found = ir.Constant(ir.VectorType(ir.IntType(64), PULLS), ir.Undefined)
+    for lane, place in enumerate(places):
+        point = builder.load(builder.gep(points, [place]))
+        found = builder.insert_element(found, point, ir.Constant(ir.IntType(32), lane))
     both = builder.bitcast(found, simd.floats(2 * PULLS))
     return [simd.shuffled(builder, both, range(axis, 2 * PULLS, 2)) for axis in range(2)]
 

@@ -21,9 +21,11 @@ _WITNESSES = (
     "candidates.finish",
     "perplexity._calibrate",
     "affinities._symmetrise",
+    "layout._fill",
     "order._keys",
     "exact._repel",
     "attraction.move",
+    "crew._perform",
     "levels.gather",
     "spreading.read",
 )

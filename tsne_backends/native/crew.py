@@ -1,0 +1,250 @@
+"""Threads that make calls in step, a thousand times a second.
+
+`Team.run` shares out work of milliseconds and more between threads that sleep meanwhile. An
+iteration on 10,000 points takes one millisecond and consists of a dozen calls, each of which needs
+what the last has written. Here threads watch for the next call in compiled code and take its tiles
+by counting, which costs a tenth of a microsecond. They sleep when there has been nothing to do for
+a while, and so does the caller when it has to wait for a thread that the machine has taken away.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from tsne_backends.native.board import call, increase, look, pause, put, replace
+from tsne_backends.native.calls import Call
+from tsne_backends.native.jit import U, kernel
+
+#: How often a thread looks for something to do before it sleeps, 27 ns each (Zen 4): it waits out
+#: the gaps within an iteration and between two, and no more.
+LOOKS = 4_000
+#: Seconds that the caller sleeps where a thread that holds a tile does not go on.
+NAP_SECONDS = 1e-4
+
+
+class How(IntEnum):
+    """What a program does with a call."""
+
+    #: Its tiles are shared out; the next call begins when all are done.
+    SHARE = 0
+    #: Its tiles are for those who have nothing else to do, until `END`.
+    BEGIN = 1
+    #: The call that was begun is completed.
+    END = 2
+
+
+class Program:
+    """Calls to be made one after another.
+
+    Parameters
+    ----------
+    *steps : tuple of How and Call or None
+        `How.END` has no call. At most one call is begun and not ended, and what it reads must not
+        be written meanwhile.
+
+    Attributes
+    ----------
+    lines : ndarray of shape (n_steps, 4), int64
+        How, tiles, entry and place of each call.
+    ends : bool
+        Whether nothing that was begun goes on when it is performed.
+    """
+
+    def __init__(self, *steps: tuple[How, Call | None]) -> None:
+        self._steps = steps  # which keep the arguments
+        self.lines = np.zeros((len(steps), 4), dtype=np.int64)
+        for line, (how, work) in zip(self.lines, steps, strict=True):
+            line[0] = how
+            if work is not None:
+                line[1:] = work.n_tiles, work.entry, work.place
+        open_or_not = [how for how, _ in steps if how != How.SHARE]
+        self.ends = not open_or_not or open_or_not[-1] == How.END
+
+
+@dataclass(frozen=True)
+class Work:
+    """Calls to be made, something that Python does, and calls to be made after it.
+
+    Attributes
+    ----------
+    before, after : tuple of Call
+    between : callable
+        Without arguments.
+    """
+
+    before: tuple[Call, ...]
+    between: Callable[[], None]
+    after: tuple[Call, ...]
+
+    def programs(
+        self, first: Sequence[tuple[How, Call | None]] = (), last: Sequence[Any] = ()
+    ) -> tuple[Program, Program]:
+        """Return what is to be performed before and after `between`, with further steps.
+
+        Parameters
+        ----------
+        first, last : sequence of tuple of How and Call or None
+            Steps ahead of all others, and after them.
+        """
+        before, after = ([(How.SHARE, call) for call in part] for part in (self.before, self.after))
+        return Program(*first, *before), Program(*after, *last)
+
+
+class Crew:
+    """Threads that perform programs together with whoever asks for it.
+
+    Parameters
+    ----------
+    n_helpers : int
+        Threads besides the caller's own; 0 or more.
+    """
+
+    def __init__(self, n_helpers: int) -> None:
+        self._board = np.zeros(_BOARD, dtype=np.int64)
+        self._door = threading.Lock()
+        self._asleep: list[threading.Semaphore] = []
+        self._performed: list[Program] = []
+        _help(self._board, 0)  # compiled or loaded here, and not by several threads at once
+        self._helpers = [
+            threading.Thread(target=self._help, name=f"serverless-tsne-{k}", daemon=True)
+            for k in range(n_helpers)
+        ]
+        for helper in self._helpers:
+            helper.start()
+
+    def perform(self, program: Program) -> None:
+        """Make the calls of a program, and return when they are done.
+
+        A call that was begun and is not ended goes on; the next program must end it.
+        """
+        self._performed.append(program)  # until no thread reads its arguments
+        if self._asleep:
+            self._wake()
+        at, last = 0, len(program.lines)
+        while True:
+            at = _perform(self._board, program.lines, at, LOOKS)
+            if at >= last:
+                break
+            time.sleep(NAP_SECONDS)
+            at += last  # whose tiles are all taken: it is only waited for
+        if program.ends:
+            self._performed.clear()
+
+    def close(self) -> None:
+        """Let no more tiles be taken, and wait for the threads to end."""
+        _close(self._board)
+        self._wake()
+        for helper in self._helpers:
+            helper.join()
+
+    def _wake(self) -> None:
+        with self._door:
+            bells, self._asleep = self._asleep, []
+        for bell in bells:
+            bell.release()
+
+    def _help(self) -> None:
+        bell = threading.Semaphore(0)
+        while _help(self._board, LOOKS):
+            with self._door:
+                if self._board[_OVER]:
+                    return
+                self._asleep.append(bell)
+            bell.acquire()
+
+
+# The board, int64, which the threads of a crew share: two calls, one that was begun and one that
+# the caller is at, and whether all is over; each on lines of memory of its own.
+_BEGUN, _SHARED, _OVER, _BOARD = U(0), U(32), U(64), 80
+# Of each call the ticket, which is 2³² times the number of calls so far plus the next tile; how
+# many tiles there are, its entry and its place; and how many tiles are done.
+_TICKET, _TILES, _ENTRY, _PLACE, _DONE = U(0), U(1), U(2), U(3), U(16)
+_NO_TILE = 2**32 - 1
+_SHARE, _BEGIN, _END = (int(how) for how in How)
+
+
+@kernel
+def _perform(board: Any, lines: Any, at: int, looks: int) -> int:
+    """Make calls from one on, and return how many are made.
+
+    If these are not all, the next one's tiles are taken but not done: to go on waiting for them,
+    this is called with ``at`` greater by the number of lines.
+    """
+    last = len(lines)
+    posted = at >= last
+    if posted:
+        at -= last
+    while at < last:
+        how = lines[U(at), U(0)]
+        slot = _SHARED if how == _SHARE else _BEGUN
+        if how != _END and not posted:
+            _post(board, slot, lines[U(at)])
+        if how != _BEGIN:
+            _take_tiles(board, slot)
+            looked = 0
+            while look(board, slot + _DONE) < look(board, slot + _TILES):
+                if looked == looks:
+                    return at
+                looked += 1
+                pause()
+        posted = False
+        at += 1
+    return at
+
+
+@kernel
+def _post(board: Any, slot: Any, line: Any) -> None:
+    """Let the tiles of a call be taken."""
+    ticket = (look(board, slot + _TICKET) | _NO_TILE) + 1
+    # Closed while the rest is written: who has read a part of it cannot take a tile then, because
+    # the ticket has changed since.
+    put(board, slot + _TICKET, ticket | _NO_TILE)
+    put(board, slot + _TILES, line[U(1)])
+    put(board, slot + _ENTRY, line[U(2)])
+    put(board, slot + _PLACE, line[U(3)])
+    put(board, slot + _DONE, 0)
+    put(board, slot + _TICKET, ticket)
+
+
+@kernel
+def _take_tiles(board: Any, slot: Any) -> bool:
+    """Do tiles of a call until all are taken; say whether there was one."""
+    taken = False
+    while True:
+        ticket = look(board, slot + _TICKET)
+        tile, tiles = ticket & _NO_TILE, look(board, slot + _TILES)
+        entry, place = look(board, slot + _ENTRY), look(board, slot + _PLACE)
+        if tile >= tiles:
+            return taken
+        if replace(board, slot + _TICKET, ticket, ticket + 1):
+            call(entry, tile, place)
+            increase(board, slot + _DONE)
+            taken = True
+
+
+@kernel
+def _help(board: Any, looks: int) -> bool:
+    """Do tiles, until there has been none for a while, or all is over: then return False."""
+    looked = 0
+    while looked < looks:
+        if look(board, _OVER) != 0:
+            return False
+        if _take_tiles(board, _BEGUN) or _take_tiles(board, _SHARED):
+            looked = 0
+        looked += 1
+        pause()
+    return True
+
+
+@kernel
+def _close(board: Any) -> None:
+    put(board, _OVER, 1)
+    for slot in (_BEGUN, _SHARED):
+        put(board, slot + _TICKET, look(board, slot + _TICKET) | _NO_TILE)

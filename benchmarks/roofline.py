@@ -16,12 +16,15 @@ import numpy as np
 
 from benchmarks import data, harness
 from benchmarks.tables import Results, markdown
-from tsne_backends.native.affinities import lay_out, make_affinities
-from tsne_backends.native.attraction import REPORTS, move
+from tsne_backends.native.affinities import make_affinities
+from tsne_backends.native.attraction import PULLED_POINTS, REPORTS, move, pull
+from tsne_backends.native.calls import Call
 from tsne_backends.native.candidates import absorb, nothing_held
 from tsne_backends.native.codes import coded, step_of
+from tsne_backends.native.crew import How, Program
 from tsne_backends.native.engine import GO_ON, Engine
 from tsne_backends.native.jit import F, as_points
+from tsne_backends.native.layout import lay_out
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.products import panels_of, points_at_once, room_for_products, tiles_of
 from tsne_backends.native.repulsion import GridRepulsion, tile_size
@@ -66,32 +69,42 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         Y = engine.run(stages, lambda _: None, lambda _: GO_ON).positions
         order = hilbert_order(Y)
         Y = np.ascontiguousarray(Y[order])
-        rows = lay_out(affinities, order, team)
-        grid, out = GridRepulsion(n, team), np.empty_like(Y)
+        rows = lay_out(affinities, order)
+        forces, Z = np.empty_like(Y), np.empty(1)
         corners = Y.min(axis=0).astype(np.float64), Y.max(axis=0).astype(np.float64)
         tile = tile_size(n)
         n_tiles = -(-n // tile)
-        sparse = (rows.starts, rows.columns, rows.values)
-        numbers = (F(4), F(4 / n), F(rate), F(0.8), False)  # what they are takes no time
-        state = [np.zeros_like(Y), np.ones_like(Y), np.empty_like(Y), np.empty((n_tiles, REPORTS))]
-        still = Stage("still", 1, 1.0, 1e-6, 0.5)  # at this rate, points stay where they are
-        push, pull, convolve, whole = _seconds(
-            lambda: grid.forces(Y, *corners, PLAIN_SPACING, out),
-            lambda: team.run(move, n_tiles, tile, as_points(Y), *sparse, out, *numbers, *state),
-            lambda: grid.convolution.run(),
+        sparse = (rows.starts, rows.words, rows.steps, rows.bits)
+        pulls, update, gains = np.empty_like(Y), np.zeros_like(Y), np.ones_like(Y)
+        attraction = Call(pull, -(-n // PULLED_POINTS), as_points(Y), *sparse, pulls)
+        rates = np.array([1, 1e-6, 0.5], dtype=np.float32)  # at these, points stay where they are
+        state = (rates, False, update, gains, np.empty((n_tiles, REPORTS)))
+        step = Call(move, n_tiles, tile, Y, pulls, forces, Z, *state)
+        grid = GridRepulsion(n)
+        repulsion = grid.work(Y, *corners, PLAIN_SPACING, forces, Z)
+        moving = Program((How.SHARE, attraction), (How.SHARE, step))
+        still = Stage("still", 1, 1.0, 1e-6, 0.5)
+        push, pulling, convolve, whole = _seconds(
+            lambda: team.do(repulsion),
+            lambda: team.perform(moving),
+            lambda: team.do(grid.convolution.work),
             lambda: engine._iterate(still, PLAIN_SPACING),
         )
     assert grid.grid is not None
-    nnz, (a, b) = np.count_nonzero(rows.values), grid.grid.shape
+    nnz = np.count_nonzero(rows.words & np.uint32(2**rows.bits - 1))
+    a, b = grid.grid.shape
     # A node's sum over near ones, by what `vectors.sum_rows` and `levels.gather` do for it; coarser
     # grids have a third as many nodes as the finest. Charge read, potential written twice.
+    moved = 12 * nnz + 72 * n
     side, nodes = RADIUS + 1, a * b * 4 / 3
     operations = nodes * (2 * side**2 + RADIUS + 2 * side)
     return [
-        _line("attraction and step", pull, 16 * nnz + 64 * n, 9 * nnz, f"{nnz / n:.0f} affinities"),
+        _line(
+            "attraction and step", pulling, 12 * nnz + 72 * n, 9 * nnz, f"{nnz / n:.0f} affinities"
+        ),
         _line("grids", convolve, 16 * nodes, operations, f"{a} × {b} nodes"),
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
-        _line("all else", whole - push - pull, None, None, f"{1e3 * whole:.2f} ms in all"),
+        _line("all else", whole - push - pulling, None, None, f"{1e3 * whole:.2f} ms in all"),
     ]
 
 

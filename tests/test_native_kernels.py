@@ -278,12 +278,12 @@ def test_symmetric_affinities(n, k, team):
     P = symmetric(indices, squared, 10.0)
     ours = make_affinities(indices.copy(), squared.copy(), 10.0, team, dropped_mass=0.0)
     order = np.random.RandomState(0).permutation(n)
-    laid_out = full(lay_out(ours, order, team))
+    laid_out = full(lay_out(ours, order))
     np.testing.assert_allclose(laid_out, P[order][:, order], atol=1e-3 / n)
     assert laid_out.sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(laid_out, laid_out.T, atol=2.0**-20 * laid_out.max())
     assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
-    rows = lay_out(ours, order, team)
+    rows = lay_out(ours, order)
     assert (rows.starts % PULLS == 0).all()
     again = np.random.RandomState(1).permutation(n)
     anew = in_order(rows, again, team)
@@ -296,7 +296,7 @@ def test_a_column_has_the_bits_it_needs_and_an_affinity_the_others(n, bits, team
     indices = ((np.arange(n)[:, None] + [1, 5, n // 4]) % n).astype(np.uint32)
     signed = np.random.RandomState(0).random_sample(indices.shape).astype(np.float32)
     signed *= np.where(signed < 0.5, -1, 1) / n  # some in one direction only
-    rows = lay_out(native_affinities.Affinities(indices, signed, 0.0, 0.0), np.arange(n), team)
+    rows = lay_out(native_affinities.Affinities(indices, signed, 0.0, 0.0), np.arange(n))
     assert rows.bits == bits
     row = np.repeat(np.arange(n), indices.shape[1])
     column, p = indices.ravel(), signed.ravel().astype(np.float64)
@@ -312,7 +312,7 @@ def all_and_kept(team, monkeypatch, perplexity):
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     indices, squared = graph(blobs(800, 4), 60)
     ours = make_affinities(indices, squared.copy(), perplexity, team, dropped_mass=0.05)
-    kept = full(lay_out(ours, np.arange(800), team))
+    kept = full(lay_out(ours, np.arange(800)))
     return symmetric(indices, squared, perplexity), kept
 
 
@@ -338,7 +338,7 @@ def test_flat_affinities_are_kept_whole(team, monkeypatch):
     squared = np.ones(indices.shape, dtype=np.float32)
     ours = make_affinities(indices, squared, 10.0, team)
     assert ours.threshold == 0
-    kept = full(lay_out(ours, np.arange(300), team))
+    kept = full(lay_out(ours, np.arange(300)))
     assert ((kept > 0).sum(axis=1) >= 30).all()
 
 
@@ -346,7 +346,7 @@ def test_an_outlier_keeps_its_neighbours(team, monkeypatch):
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     X = np.vstack([blobs(500, 4), np.full((1, 4), 60.0)])
     indices, squared = graph(X, 30)
-    rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501), team)
+    rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501))
     assert (full(rows) > 0).sum(axis=1).min() >= 5
 
 
@@ -366,7 +366,7 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     n = 150
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
-    rows = lay_out(ours, np.arange(n), team)
+    rows = lay_out(ours, np.arange(n))
     P = full(rows)
     Y = some_map(n, 20)
     push, pulls, update, gains = (np.zeros_like(Y) for _ in range(4))
@@ -394,7 +394,7 @@ def test_log_distances_give_the_divergence(team):
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team)
     every = make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0)
-    P = full(lay_out(every, np.arange(n), team))
+    P = full(lay_out(every, np.arange(n)))
     Y = some_map(n, 30)
     tile = tile_size(n)
     sums = np.empty(-(-n // tile))

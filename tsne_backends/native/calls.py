@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import typeof, types
@@ -71,10 +72,8 @@ def _entry(kernel: Any, kinds: tuple[Any, ...]) -> int:
     convention = cpu_target.target_context.call_conv
     called = convention.get_function_type(compiled.fndesc.restype, compiled.fndesc.argtypes)
 
-    name = f"entry_of_{compiled.fndesc.llvm_func_name}"
-    library = cpu_target.target_context.codegen().create_library(name)
-    module = library.create_ir_module(name)
-    function = ir.Function(module, ENTRY, name)
+    module = ir.Module()
+    function = ir.Function(module, ENTRY, "entry")
     builder = ir.IRBuilder(function.append_basic_block())
     first, stop, place = function.args
     place = builder.inttoptr(place, _WORD.as_pointer())
@@ -86,14 +85,20 @@ def _entry(kernel: Any, kinds: tuple[Any, ...]) -> int:
     target = builder.inttoptr(ir.Constant(_WORD, address), called.as_pointer())
     builder.call(target, [*results, first, stop, *values])
     builder.ret_void()
-    library.add_ir_module(module)
-    library.finalize()
-    _libraries.append(library)
-    return int(library.get_pointer_to_function(name))
+    return _address_of(module)
 
 
 #: What holds the code of entries.
-_libraries: list[Any] = []
+_engines: list[Any] = []
+
+
+def _address_of(module: Any) -> int:
+    """Return the address of a module's ``entry``, compiled as it is: there is nothing to gain."""
+    target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=0)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), target)
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address("entry"))
 
 
 def _as(builder: Any, word: Any, kind: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from tsne_backends.native.board import call, increase, look, pause, put, replace
 from tsne_backends.native.calls import Call
-from tsne_backends.native.jit import U, kernel
+from tsne_backends.native.jit import U, kernel, part
 
 #: How often a thread looks for something to do before it sleeps, 27 ns each (Zen 4): it waits out
 #: the gaps within an iteration and between two, and no more.
@@ -139,7 +139,9 @@ class Crew:
 
     def close(self) -> None:
         """Let no more tiles be taken, and wait for the threads to end."""
-        _close(self._board)
+        self._board[_OVER] = 1
+        for slot in (_BEGUN, _SHARED):
+            self._board[slot + _TICKET] |= _NO_TILE
         self._wake()
         for helper in self._helpers:
             helper.join()
@@ -199,7 +201,7 @@ def _perform(board: Any, lines: Any, at: int, looks: int) -> int:
     return at
 
 
-@kernel
+@part
 def _post(board: Any, slot: Any, line: Any) -> None:
     """Let the tiles of a call be taken."""
     ticket = (look(board, slot + _TICKET) | _NO_TILE) + 1
@@ -241,10 +243,3 @@ def _help(board: Any, looks: int) -> bool:
         looked += 1
         pause()
     return True
-
-
-@kernel
-def _close(board: Any) -> None:
-    put(board, _OVER, 1)
-    for slot in (_BEGUN, _SHARED):
-        put(board, slot + _TICKET, look(board, slot + _TICKET) | _NO_TILE)

@@ -236,7 +236,7 @@ class Engine:
         for state in (self._Y, self._update, self._gains):
             state[:] = state[order]
         if rows is None:
-            self._rows = lay_out(self._affinities, self._order, self._team)
+            self._rows = lay_out(self._affinities, self._order)
         else:
             self._rows = in_order(rows, order, self._team)
 

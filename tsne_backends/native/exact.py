@@ -87,18 +87,15 @@ class ExactRepulsion:
         pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
         sums = np.empty(n_tiles, dtype=np.float64)
         calls = (
-            Call(_split_axes, n_tiles, Y, axes),
             Call(_repel, n_tiles, axes, pushes, sums),
             Call(_add_pushes, n_tiles, pushes, out),
             Call(add_up, 1, sums, 2.0, LEAST_PAIR * n, Z),
         )
-        self.work = Work(calls, lambda: None, ())
 
+        def split_axes() -> None:
+            axes[:, :n] = Y.T
 
-@kernel
-def _split_axes(first: int, stop: int, Y: Any, axes: Any) -> None:
-    for i in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(Y)))):
-        axes[U0, i], axes[U1, i] = Y[i, U0], Y[i, U1]
+        self.work = Work((), split_axes, calls)
 
 
 @kernel

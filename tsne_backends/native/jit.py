@@ -84,8 +84,13 @@ def finite_kernel(function: Function) -> Function:
     return _compiled(function, True)
 
 
+def part(function: Function) -> Function:
+    """Let a function be a part of kernels, which costs less than to compile it beside."""
+    return _compiled(function, set(FLAGS), inline="always")
+
+
 def finite_part(function: Function) -> Function:
-    """Let a function be a part of finite kernels, which costs less than to compile it beside."""
+    """Let a function be a part of finite kernels."""
     return _compiled(function, True, inline="always")
 
 

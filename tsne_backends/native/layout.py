@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.affinities import Affinities
-from tsne_backends.native.jit import F0, U1, U32, F, U, kernel
+from tsne_backends.native.jit import F0, U1, U32, F, U, kernel, part
 from tsne_backends.native.perplexity import TILE_ROWS
 from tsne_backends.native.threads import Team
 from tsne_backends.native.vectors import PULLS
@@ -49,7 +49,7 @@ class SparseRows:
     bits: int
 
 
-def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> SparseRows:
+def lay_out(affinities: Affinities, order: NDArray[np.int64]) -> SparseRows:
     """Lay the affinities above the threshold out as sparse rows in a given order.
 
     Parameters
@@ -57,7 +57,6 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> Spa
     affinities : Affinities
     order : ndarray of shape (n,), int64
         Row i of the result is row ``order[i]`` of the affinities.
-    team : Team
 
     Returns
     -------
@@ -66,8 +65,7 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> Spa
     indices, signed = affinities.indices, affinities.signed
     n = len(indices)
     rank = _rank(order)
-    least = np.zeros(n, dtype=np.float32)
-    team.run(_least_kept, -(-n // TILE_ROWS), signed, least)
+    least = F(KEPT_OF_LARGEST) * np.maximum(signed.max(axis=1), -signed.min(axis=1))
     starts = np.zeros(n + 1, dtype=np.int64)
     largest = np.zeros(n, dtype=np.float32)
     threshold = F(affinities.threshold)
@@ -75,12 +73,11 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64], team: Team) -> Spa
     np.cumsum(-(-starts // PULLS) * PULLS, out=starts)
     bits = min(MOST_BITS, 32 - max(n - 1, 1).bit_length())
     most = 2**bits - 1
-    words = np.empty(starts[-1], dtype=np.uint32)
+    words = np.repeat(np.arange(n, dtype=np.uint32) << U32(bits), np.diff(starts))
     cursor = starts[:-1].copy()
     per_affinity = np.float32(most) / np.maximum(largest, np.finfo(np.float32).tiny)
     kept = (indices, signed, least, threshold)
     _fill(*kept, order, rank, per_affinity, U32(most), U32(bits), cursor, words)
-    _fill_up(starts, cursor, U32(bits), words)
     return SparseRows(starts, words, largest / F(most * total), bits)
 
 
@@ -133,17 +130,7 @@ def _in_order(
             at += U1
 
 
-@kernel
-def _least_kept(first: int, stop: int, signed: Any, least: Any) -> None:
-    n = U(len(signed))
-    for i in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), n)):
-        most = F0
-        for c in range(U(signed.shape[1])):
-            most = max(most, abs(signed[i, c]))
-        least[i] = most * F(KEPT_OF_LARGEST)
-
-
-@kernel
+@part
 def _kept(p: Any, threshold: Any, here: Any, there: Any) -> Any:
     return p > F0 and (p >= threshold or p >= here or p >= there)
 
@@ -199,21 +186,10 @@ def _fill(
             p = abs(signed[i, c])
             if _kept(p, threshold, least[i], least[j]):
                 other = U(rank[j])
-                words[U(cursor[row])] = U32(other) << bits | _in_steps(p, per_affinity[row], most)
+                steps = min(U32(p * per_affinity[row] + F(0.5)), most)
+                words[U(cursor[row])] = U32(other) << bits | steps
                 cursor[row] += 1
                 if signed[i, c] < F0:
-                    word = U32(row) << bits | _in_steps(p, per_affinity[other], most)
-                    words[U(cursor[other])] = word
+                    steps = min(U32(p * per_affinity[other] + F(0.5)), most)
+                    words[U(cursor[other])] = U32(row) << bits | steps
                     cursor[other] += 1
-
-
-@kernel
-def _in_steps(p: Any, per_affinity: Any, most: Any) -> Any:
-    return min(U32(p * per_affinity + F(0.5)), most)
-
-
-@kernel
-def _fill_up(starts: Any, cursor: Any, bits: Any, words: Any) -> None:
-    for row in range(U(len(cursor))):
-        for at in range(U(cursor[row]), U(starts[row + U1])):
-            words[at] = U32(row) << bits

@@ -99,9 +99,7 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
     side, nodes = RADIUS + 1, a * b * 4 / 3
     operations = nodes * (2 * side**2 + RADIUS + 2 * side)
     return [
-        _line(
-            "attraction and step", pulling, 12 * nnz + 72 * n, 9 * nnz, f"{nnz / n:.0f} affinities"
-        ),
+        _line("attraction and step", pulling, moved, 9 * nnz, f"{nnz / n:.0f} affinities"),
         _line("grids", convolve, 16 * nodes, operations, f"{a} × {b} nodes"),
         _line("spreading and reading", push - convolve, 2 * 64 * n + 40 * n, 230 * n, "16 nodes"),
         _line("all else", whole - push - pulling, None, None, f"{1e3 * whole:.2f} ms in all"),

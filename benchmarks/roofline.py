@@ -21,7 +21,7 @@ from tsne_backends.native.attraction import PULLED_POINTS, REPORTS, move, pull
 from tsne_backends.native.calls import Call
 from tsne_backends.native.candidates import absorb, nothing_held
 from tsne_backends.native.codes import coded, step_of
-from tsne_backends.native.crew import How, Program
+from tsne_backends.native.crew import Work
 from tsne_backends.native.engine import GO_ON, Engine
 from tsne_backends.native.jit import F, as_points
 from tsne_backends.native.layout import lay_out
@@ -81,12 +81,13 @@ def measure(name: str, n: int) -> list[dict[str, Any]]:
         state = (rates, False, update, gains, np.empty((n_tiles, REPORTS)))
         step = Call(move, n_tiles, tile, Y, pulls, forces, Z, *state)
         grid = GridRepulsion(n)
-        repulsion = grid.work(Y, *corners, PLAIN_SPACING, forces, Z)
-        moving = Program((How.SHARE, attraction), (How.SHARE, step))
+        grid.lay(*corners, PLAIN_SPACING)
+        repulsion = grid.work(Y, forces, Z)
+        moving = Work((attraction, step), lambda: None, ())
         still = Stage("still", 1, 1.0, 1e-6, 0.5)
         push, pulling, convolve, whole = _seconds(
             lambda: team.do(repulsion),
-            lambda: team.perform(moving),
+            lambda: team.do(moving),
             lambda: team.do(grid.convolution.work),
             lambda: engine._iterate(still, PLAIN_SPACING),
         )

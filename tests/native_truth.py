@@ -39,7 +39,9 @@ def cubic(x):
 def on_grid(repulsion, Y, low, high, h, out, team):
     """Write the forces that a grid gives to ``out``, and return its Z."""
     Z = np.empty(1)
-    team.do(repulsion.work(Y, low, high, h, out, Z))
+    if not repulsion.serves(low, high, h):
+        repulsion.lay(low, high, h)
+    team.do(repulsion.work(Y, out, Z))
     return Z[0]
 
 
@@ -72,5 +74,6 @@ def laid_out(P, bits):
     steps = P.max(axis=1).toarray().ravel() / (2**bits - 1)
     at = np.arange(P.nnz) + (starts[:-1] - P.indptr[:-1])[row]
     words = np.zeros(starts[-1], dtype=np.uint32)
-    words[at] = P.indices * 2**bits + np.rint(P.data / steps[row]).astype(np.int64)
+    columns, shares = P.indices.astype(np.uint32), np.rint(P.data / steps[row])
+    words[at] = columns << np.uint32(bits) | shares.astype(np.uint32)
     return SparseRows(starts, words, steps.astype(np.float32), bits)

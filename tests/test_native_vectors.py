@@ -70,8 +70,8 @@ def _pull(points, x, y, words, bits, first, stop):
 @pytest.mark.parametrize("n_entries", [0, PULLS, 5 * PULLS])
 def test_a_row_of_affinities_attracts(n_entries, bits):
     rng = np.random.RandomState(0)
-    Y = (3 * rng.standard_normal((50, 2))).astype(np.float32)
-    columns = rng.randint(50, size=6 * PULLS).astype(np.uint32)
+    Y = (3 * rng.standard_normal((200, 2))).astype(np.float32)
+    columns = rng.randint(200, size=6 * PULLS).astype(np.uint32)
     values = rng.randint(2**bits, size=6 * PULLS).astype(np.uint32)
     values[::5] = 0
     own = Y[7].astype(np.float64)

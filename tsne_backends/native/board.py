@@ -74,15 +74,24 @@ def increase(_typing: Any, board: Any, at: Any) -> Any:
     return signature, generate
 
 
+def waiting(triple: str) -> tuple[str, list[Any]]:
+    """Return the compiler's name for an instruction that waits a little, and its arguments."""
+    if triple.startswith(("x86_64", "i386", "i686")):
+        return "llvm.x86.sse2.pause", []
+    if triple.startswith(("aarch64", "arm64")):
+        return "llvm.aarch64.isb", [ir.Constant(ir.IntType(32), 15)]  # "yield" does not wait
+    return "", []
+
+
 @intrinsic
 def pause(_typing: Any) -> Any:
-    """Leave the core's units to its other thread for a moment, where the processor can."""
+    """Wait some tens of cycles, and leave the core's units to its other thread meanwhile."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if llvm.get_process_triple().startswith(("x86_64", "i386", "i686")):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse2.pause"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        name, given = waiting(llvm.get_process_triple())
+        if name:
+            kind = ir.FunctionType(ir.VoidType(), [value.type for value in given])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
         return context.get_dummy_value()
 
     return types.void(), generate

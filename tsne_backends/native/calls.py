@@ -28,7 +28,7 @@ class Call:
     Parameters
     ----------
     kernel : callable
-        See `jit.kernel`: ``kernel(first, stop, *arguments)``.
+        See `jit.kernel`: ``kernel(first, stop, *arguments)``. It must not raise: nobody would know.
     n_tiles : int
     *arguments
         Arrays, which are kept and whose values count at the time of the call, and numbers, which
@@ -69,6 +69,7 @@ def _entry(kernel: Any, kinds: tuple[Any, ...]) -> int:
     kernel.compile(signature)
     compiled = kernel.overloads[signature]
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    assert address, f"{kernel.__name__} has no address."
     convention = cpu_target.target_context.call_conv
     called = convention.get_function_type(compiled.fndesc.restype, compiled.fndesc.argtypes)
 

@@ -25,6 +25,8 @@ from tsne_backends.native.jit import U, kernel, part
 #: How often a thread looks for something to do before it sleeps, 27 ns each (Zen 4): it waits out
 #: the gaps within an iteration and between two, and no more.
 LOOKS = 4_000
+#: How much longer threads look for something to do while there is a program at work.
+PATIENCE = 16
 #: Seconds that the caller sleeps where a thread that holds a tile does not go on.
 NAP_SECONDS = 1e-4
 
@@ -34,7 +36,7 @@ class How(IntEnum):
 
     #: Its tiles are shared out; the next call begins when all are done.
     SHARE = 0
-    #: Its tiles are for those who have nothing else to do, until `END`.
+    #: Its tiles are for those who have no part in what is shared, until `END`.
     BEGIN = 1
     #: The call that was begun is completed.
     END = 2
@@ -53,8 +55,8 @@ class Program:
     ----------
     lines : ndarray of shape (n_steps, 4), int64
         How, tiles, entry and place of each call.
-    ends : bool
-        Whether nothing that was begun goes on when it is performed.
+    opens : list of How
+        Which calls are begun and ended.
     """
 
     def __init__(self, *steps: tuple[How, Call | None]) -> None:
@@ -64,8 +66,8 @@ class Program:
             line[0] = how
             if work is not None:
                 line[1:] = work.n_tiles, work.entry, work.place
-        open_or_not = [how for how, _ in steps if how != How.SHARE]
-        self.ends = not open_or_not or open_or_not[-1] == How.END
+        self.opens = [how for how, _ in steps if how != How.SHARE]
+        assert self.opens in ([], [How.BEGIN], [How.END], [How.BEGIN, How.END])
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,15 @@ class Work:
         first, last : sequence of tuple of How and Call or None
             Steps ahead of all others, and after them.
         """
-        before, after = ([(How.SHARE, call) for call in part] for part in (self.before, self.after))
+        before, after = ([(How.SHARE, call) for call in way] for way in (self.before, self.after))
         return Program(*first, *before), Program(*after, *last)
 
 
 class Crew:
     """Threads that perform programs together with whoever asks for it.
+
+    After an error or an interrupt on the way nothing but `close` may be called: a thread may still
+    be at a tile.
 
     Parameters
     ----------
@@ -111,13 +116,19 @@ class Crew:
         self._door = threading.Lock()
         self._asleep: list[threading.Semaphore] = []
         self._performed: list[Program] = []
-        _help(self._board, 0)  # compiled or loaded here, and not by several threads at once
-        self._helpers = [
-            threading.Thread(target=self._help, name=f"serverless-tsne-{k}", daemon=True)
-            for k in range(n_helpers)
-        ]
-        for helper in self._helpers:
-            helper.start()
+        self._is_open = False
+        self._alone = n_helpers == 1
+        _help(
+            self._board, 0, self._alone
+        )  # compiled or loaded here, and not by several threads at once
+        self._helpers: list[threading.Thread] = []
+        for k in range(n_helpers):
+            helper = threading.Thread(target=self._serve, name=f"serverless-tsne-{k}", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system has no more threads: fewer do
+                break
+            self._helpers.append(helper)
 
     def perform(self, program: Program) -> None:
         """Make the calls of a program, and return when they are done.
@@ -134,7 +145,9 @@ class Crew:
                 break
             time.sleep(NAP_SECONDS)
             at += last  # whose tiles are all taken: it is only waited for
-        if program.ends:
+        if program.opens:
+            self._is_open = program.opens[-1] == How.BEGIN
+        if not self._is_open:
             self._performed.clear()
 
     def close(self) -> None:
@@ -152,9 +165,9 @@ class Crew:
         for bell in bells:
             bell.release()
 
-    def _help(self) -> None:
+    def _serve(self) -> None:
         bell = threading.Semaphore(0)
-        while _help(self._board, LOOKS):
+        while _help(self._board, LOOKS, self._alone):
             with self._door:
                 if self._board[_OVER]:
                     return
@@ -163,8 +176,9 @@ class Crew:
 
 
 # The board, int64, which the threads of a crew share: two calls, one that was begun and one that
-# the caller is at, and whether all is over; each on lines of memory of its own.
-_BEGUN, _SHARED, _OVER, _BOARD = U(0), U(32), U(64), 80
+# the caller is at; whether all is over; and whether a call goes on that was begun (1), and a
+# program is performed (2). Each has lines of memory of its own.
+_BEGUN, _SHARED, _OVER, _AT_WORK, _BOARD = U(0), U(32), U(64), U(80), 96
 # Of each call the ticket, which is 2³² times the number of calls so far plus the next tile; how
 # many tiles there are, its entry and its place; and how many tiles are done.
 _TICKET, _TILES, _ENTRY, _PLACE, _DONE = U(0), U(1), U(2), U(3), U(16)
@@ -179,17 +193,20 @@ def _perform(board: Any, lines: Any, at: int, looks: int) -> int:
     If these are not all, the next one's tiles are taken but not done: to go on waiting for them,
     this is called with ``at`` greater by the number of lines.
     """
-    last = len(lines)
+    last, goes_on = len(lines), look(board, _AT_WORK) & 1
+    put(board, _AT_WORK, goes_on | 2)
     posted = at >= last
     if posted:
         at -= last
     while at < last:
         how = lines[U(at), U(0)]
+        if how != _SHARE:
+            goes_on = 1 if how == _BEGIN else 0
         slot = _SHARED if how == _SHARE else _BEGUN
         if how != _END and not posted:
             _post(board, slot, lines[U(at)])
         if how != _BEGIN:
-            _take_tiles(board, slot)
+            _take_tiles(board, slot, _NO_TILE)
             looked = 0
             while look(board, slot + _DONE) < look(board, slot + _TILES):
                 if looked == looks:
@@ -198,6 +215,7 @@ def _perform(board: Any, lines: Any, at: int, looks: int) -> int:
                 pause()
         posted = False
         at += 1
+    put(board, _AT_WORK, goes_on)
     return at
 
 
@@ -216,30 +234,41 @@ def _post(board: Any, slot: Any, line: Any) -> None:
 
 
 @kernel
-def _take_tiles(board: Any, slot: Any) -> bool:
-    """Do tiles of a call until all are taken; say whether there was one."""
-    taken = False
-    while True:
+def _take_tiles(board: Any, slot: Any, most: int) -> int:
+    """Do tiles of a call until all are taken, or so many; return how many."""
+    taken = 0
+    while taken < most:
         ticket = look(board, slot + _TICKET)
         tile, tiles = ticket & _NO_TILE, look(board, slot + _TILES)
         entry, place = look(board, slot + _ENTRY), look(board, slot + _PLACE)
         if tile >= tiles:
-            return taken
+            break
         if replace(board, slot + _TICKET, ticket, ticket + 1):
             call(entry, tile, place)
             increase(board, slot + _DONE)
-            taken = True
+            taken += 1
+    return taken
 
 
 @kernel
-def _help(board: Any, looks: int) -> bool:
-    """Do tiles, until there has been none for a while, or all is over: then return False."""
+def _help(board: Any, looks: int, alone: bool) -> bool:
+    """Do tiles until there has been none for a while; return False when all is over.
+
+    Two threads halve the work if one of them begins with what the caller is not at, and share fewer
+    lines of memory (50,000 points: 4 % less time). More would be done with that too early.
+    """
     looked = 0
-    while looked < looks:
+    while looked < PATIENCE * looks:
         if look(board, _OVER) != 0:
             return False
-        if _take_tiles(board, _BEGUN) or _take_tiles(board, _SHARED):
+        taken = _take_tiles(board, _BEGUN, _NO_TILE) if alone else 0
+        if taken == 0:
+            taken = _take_tiles(board, _SHARED, _NO_TILE)
+        if taken == 0:
+            taken = _take_tiles(board, _BEGUN, 1)
+        if taken > 0:
             looked = 0
-        looked += 1
-        pause()
+        else:
+            looked += 1 if look(board, _AT_WORK) != 0 else PATIENCE
+            pause()
     return True

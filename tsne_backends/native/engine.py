@@ -256,7 +256,10 @@ class Engine:
         if self._use_pairs:
             return self._over_pairs()
         corners = self._low, self._high
-        return self._grid.work(self._Y, *corners, h, self._repulsion, self._Z)
+        if not self._grid.serves(*corners, h):
+            self._programs = None  # whose buffers go before there are new ones
+            self._grid.lay(*corners, h)
+        return self._grid.work(self._Y, self._repulsion, self._Z)
 
     def _iterate(self, stage: Stage, h: float) -> None:
         work = self._repel(h)
@@ -264,9 +267,7 @@ class Engine:
             self._programs = work, *self._steps_with(work)
         _, before, after = self._programs
         self._rates[:] = stage.exaggeration, stage.learning_rate, stage.momentum
-        self._team.perform(before)
-        work.between()
-        self._team.perform(after)
+        self._team.perform(before, work.between, after)
         if not math.isfinite(sum(self._report.tolist())):
             raise FloatingPointError(
                 "The gradient is no longer finite: the learning rate is too large."

@@ -75,7 +75,7 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64]) -> SparseRows:
     most = 2**bits - 1
     words = np.repeat(np.arange(n, dtype=np.uint32) << U32(bits), np.diff(starts))
     cursor = starts[:-1].copy()
-    per_affinity = np.float32(most) / np.maximum(largest, np.finfo(np.float32).tiny)
+    per_affinity = np.float32(most) / np.maximum(largest, F(1e-30))
     kept = (indices, signed, least, threshold)
     _fill(*kept, order, rank, per_affinity, U32(most), U32(bits), cursor, words)
     return SparseRows(starts, words, largest / F(most * total), bits)

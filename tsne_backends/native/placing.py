@@ -77,7 +77,8 @@ def settle(
     room = np.maximum(ROOM * (high - low), LEAST_ROOM)
     low, high = low - room, high + room
     repulsion = GridRepulsion(len(Y))
-    team.do(repulsion.work(Y, low, high, FINE, np.empty_like(Y), np.empty(1)))
+    repulsion.lay(low, high, FINE)
+    team.do(repulsion.work(Y, np.empty_like(Y), np.empty(1)))
     field, place = repulsion.convolution.field, repulsion.place
     del repulsion  # only the potential is looked at from here on
     settled = np.zeros((len(start), 2), dtype=np.float32)

@@ -8,6 +8,7 @@ kernel give all that t-SNE needs: Z = Σ_i φ(y_i) - n, and the force Σ_j k² (
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class GridRepulsion:
     Attributes
     ----------
     grid : Grid or None
-        The one that was needed last.
+        The one that was laid last.
     convolution : Convolution
         Of that grid; holds the potential at its nodes.
     grids_made : int
@@ -63,29 +64,42 @@ class GridRepulsion:
         self._order = np.empty(n, dtype=np.uint32)
         self._stripe = np.empty(n, dtype=np.uint32)
         self._potential = np.empty(self._n_tiles, dtype=np.float64)
+        self._arrays: tuple[NDArray[Any], ...] | None = None
+        self._work: Work | None = None
         self.grid: Grid | None = None
         self.convolution: Convolution
         self.grids_made = 0
 
-    def work(
-        self,
-        Y: NDArray[np.float32],
-        low: NDArray[np.float64],
-        high: NDArray[np.float64],
-        h: float,
-        out: NDArray[np.float32],
-        Z: NDArray[np.float64],
-    ) -> Work:
-        """Return what computes the forces; the same object as long as nothing but Y changes.
+    def serves(self, low: NDArray[np.float64], high: NDArray[np.float64], h: float) -> bool:
+        """Say whether the grid serves a map; see `grid.Grid.fits`."""
+        return self.grid is not None and self.grid.fits(low, high, h)
+
+    def lay(self, low: NDArray[np.float64], high: NDArray[np.float64], h: float) -> None:
+        """Lay a new grid under a map.
 
         Parameters
         ----------
-        Y : ndarray of shape (n, 2), float32
-            Positions, all within ``low`` and ``high``.
         low, high : ndarray of shape (2,), float64
             Corners of the map.
         h : float
             Spacing of the grid in units of the map.
+        """
+        self.grid = self._arrays = self._work = None
+        self.__dict__.pop("convolution", None)  # its buffers go before there are new ones
+        grid = make_grid(low, high, h)
+        self.convolution = convolution(grid)
+        self.grid = grid
+        self.grids_made += 1
+
+    def work(
+        self, Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]
+    ) -> Work:
+        """Return what computes the forces on the grid: the same object for the same arrays.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (n, 2), float32
+            Positions, all within the corners that the grid was laid under.
         out : ndarray of shape (n, 2), float32
             To be filled with Σ_j k² (y_i - y_j) of every point.
         Z : ndarray of shape (1,), float64
@@ -95,20 +109,12 @@ class GridRepulsion:
         -------
         Work
         """
-        if self.grid is None or not self.grid.fits(low, high, h):
-            self._adopt(make_grid(low, high, h))
-            self._arrays = None
-        if self._arrays is None or any(map(operator.is_not, self._arrays, (Y, out, Z))):
-            self._arrays = Y, out, Z
-            self._work = self._made_ready(Y, out, Z)
+        arrays = Y, out, Z
+        if self._arrays is None or any(map(operator.is_not, self._arrays, arrays)):
+            self._work = self._made_ready(*arrays)
+            self._arrays = arrays
+        assert self._work is not None
         return self._work
-
-    def _adopt(self, grid: Grid) -> None:
-        if self.grid is not None:
-            del self.convolution, self._work  # their buffers go before there are new ones
-        self.grid = grid
-        self.grids_made += 1
-        self.convolution = convolution(grid)
 
     def _made_ready(
         self, Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]

@@ -30,8 +30,9 @@ _lock = threading.Lock()
 class Team:
     """Threads for one computation, to be used in a ``with`` statement.
 
-    Waiting threads sleep. While any team exists, BLAS and OpenMP libraries are held to one thread
-    each, because the team itself keeps every core busy; afterwards they are as they were.
+    Threads that wait sleep, at the latest after a millisecond. While any team exists, BLAS and
+    OpenMP libraries are held to one thread each, because the team itself keeps every core busy;
+    afterwards they are as they were.
 
     Parameters
     ----------
@@ -130,18 +131,25 @@ class Team:
         for future in waiting:
             future.result()
 
-    def perform(self, program: Program) -> None:
-        """Make the calls of a program; see `crew.Crew.perform`."""
-        if self._crew is None:
-            self._crew = Crew(self.n_threads - 1)
-        self._crew.perform(program)
-
     def do(self, work: Work) -> None:
         """Do all parts of a work."""
         before, after = work.programs()
-        self.perform(before)
-        work.between()
-        self.perform(after)
+        self.perform(before, work.between, after)
+
+    def perform(self, before: Program, between: Callable[[], None], after: Program) -> None:
+        """Perform a program, do something else, and perform another; see `crew`."""
+        if self._crew is None:
+            self._crew = Crew(0 if self._pool is None else self.n_threads - 1)
+        crew = self._crew
+        try:
+            crew.perform(before)
+            between()
+            crew.perform(after)
+        except BaseException:
+            # The arrays must not be written to once this call is over.
+            crew.close()
+            self._crew = None
+            raise
 
 
 def _hold_libraries() -> None:

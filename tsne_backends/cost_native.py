@@ -14,7 +14,7 @@ from tsne_backends.native.schedule import FAST, FAST_SPACING, PLAIN_SPACING, SET
 from tsne_backends.problem import Phase, Problem
 
 #: Compiling all kernels, once per machine and version; loading them from disk, once per process.
-COMPILE_SECONDS, LOAD_SECONDS = 6.5, 0.45
+COMPILE_SECONDS, LOAD_SECONDS = 7.2, 0.5
 #: Searching everything, per pair: comparison, and one multiplication per feature.
 PAIR_SECONDS, PAIR_FEATURE_SECONDS = 5e-10, 1.8e-11
 #: Searching lists, per row at 50,000 rows, and per feature of it; growth of both with n.
@@ -22,7 +22,7 @@ LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 5e-6, 1.6e-7
 LISTED_GROWTH, LISTED_GROWTH_ROWS = 0.35, 50_000
 #: Features beyond so many cost less, because candidates are looked for along principal axes.
 WIDE_FEATURES, WIDE_SHARE = 192, 0.4
-#: Bandwidths and symmetric affinities, and laying them out five times in a run, per neighbour.
+#: Bandwidths and symmetric affinities, laying them out and five orders in a run, per neighbour.
 AFFINITY_SECONDS = 1.2e-7
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
 ATTRACTION_SECONDS = 6.2e-10
@@ -40,7 +40,8 @@ EXACT_PAIR_SECONDS = 8e-11
 ITERATION_CALL_SECONDS = 1e-4
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
-#: (three quarters in both directions: 6.5, or 8.5 where few rows are each other's neighbours).
+#: (three quarters in both directions, in one order and the next: 6.5, or 8.5 where few rows are each
+#: other's neighbours).
 #: Bytes per row beside: positions and the optimiser.
 NEIGHBOUR_BYTES, ROW_BYTES = 16.5, 120
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.

@@ -118,9 +118,8 @@ class Crew:
         self._performed: list[Program] = []
         self._is_open = False
         self._alone = n_helpers == 1
-        _help(
-            self._board, 0, self._alone
-        )  # compiled or loaded here, and not by several threads at once
+        # Compiled or loaded here, and not by several threads at once.
+        _help(self._board, 0, self._alone)
         self._helpers: list[threading.Thread] = []
         for k in range(n_helpers):
             helper = threading.Thread(target=self._serve, name=f"serverless-tsne-{k}", daemon=True)

@@ -40,8 +40,8 @@ EXACT_PAIR_SECONDS = 8e-11
 ITERATION_CALL_SECONDS = 1e-4
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
-#: (three quarters in both directions, in one order and the next: 6.5, or 8.5 where few rows are each
-#: other's neighbours).
+#: (three quarters in both directions, in one order and the next: 6.5, or 8.5 where few rows are
+#: each other's neighbours).
 #: Bytes per row beside: positions and the optimiser.
 NEIGHBOUR_BYTES, ROW_BYTES = 16.5, 120
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from scipy.interpolate import BSpline
 from scipy.spatial.distance import cdist
 
-from tsne_backends.native.exact import ExactRepulsion
+from tsne_backends.native.exact import over_pairs
 from tsne_backends.native.layout import SparseRows
 from tsne_backends.native.vectors import PULLS
 
@@ -45,10 +45,10 @@ def on_grid(repulsion, Y, low, high, h, out, team):
     return Z[0]
 
 
-def over_pairs(Y, out, team):
+def on_pairs(Y, out, team):
     """Write the forces that our sums over pairs give to ``out``, and return their Z."""
     Z = np.empty(1)
-    team.do(ExactRepulsion(Y, out, Z).work)
+    team.do(over_pairs(Y, out, Z))
     return Z[0]
 
 
@@ -77,3 +77,15 @@ def laid_out(P, bits):
     columns, shares = P.indices.astype(np.uint32), np.rint(P.data / steps[row])
     words[at] = columns << np.uint32(bits) | shares.astype(np.uint32)
     return SparseRows(starts, words, steps.astype(np.float32), bits)
+
+
+def blobs(n, d, seed=0):
+    rng = np.random.RandomState(seed)
+    return (6 * rng.standard_normal((20, d)))[rng.randint(20, size=n)] + rng.standard_normal((n, d))
+
+
+def graph(X, k):
+    distances = cdist(X, X, "sqeuclidean")
+    np.fill_diagonal(distances, np.inf)
+    indices = np.argsort(distances, axis=1)[:, :k]
+    return indices.astype(np.uint32), np.take_along_axis(distances, indices, 1).astype(np.float32)

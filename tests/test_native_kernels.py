@@ -5,30 +5,28 @@ import math
 import native_truth
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from native_truth import (
+    blobs,
     corners_of,
+    graph,
     matrix_of,
-    over_pairs,
+    on_pairs,
     relative,
     some_map,
     true_repulsion,
 )
 from scipy.spatial.distance import cdist
 
-from tsne_backends.native import affinities as native_affinities
 from tsne_backends.native import search
 from tsne_backends.native.affinities import make_affinities
 from tsne_backends.native.attraction import REPORTS, log_distances, move, pull
-from tsne_backends.native.exact import ExactRepulsion
+from tsne_backends.native.exact import over_pairs
 from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
 from tsne_backends.native.jit import as_points
-from tsne_backends.native.layout import in_order, lay_out
+from tsne_backends.native.layout import lay_out
 from tsne_backends.native.order import hilbert_order
-from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.repulsion import LEAST_PAIR, GridRepulsion, tile_size
 from tsne_backends.native.search import find_neighbors
-from tsne_backends.native.vectors import PULLS
 
 
 def on_grid(Y, h, team):
@@ -89,21 +87,21 @@ def test_exact_repulsion(width, n, team):
     forces, Z = true_repulsion(Y)
     out = np.empty_like(Y)
     our_Z = np.empty(1)
-    repulsion = ExactRepulsion(Y, out, our_Z)
+    work = over_pairs(Y, out, our_Z)
     for _ in range(2):  # what was summed before does not stay
-        team.do(repulsion.work)
+        team.do(work)
         assert our_Z[0] == pytest.approx(max(Z, LEAST_PAIR * n), rel=1e-5)
         assert relative(out, forces) < 1e-5
 
 
 def test_exact_repulsion_of_one_point_on_a_line_and_of_equal_points(team):
     out = np.empty((40, 2), np.float32)
-    assert over_pairs(np.ones((1, 2), np.float32), out[:1], team) == LEAST_PAIR
+    assert on_pairs(np.ones((1, 2), np.float32), out[:1], team) == LEAST_PAIR
     assert not out[:1].any()
-    assert over_pairs(np.ones((40, 2), np.float32), out, team) == 40 * 39
+    assert on_pairs(np.ones((40, 2), np.float32), out, team) == 40 * 39
     assert not out.any()
     line = some_map(40, 9) * np.array([1, 0], np.float32)
-    assert over_pairs(line, out, team) == pytest.approx(true_repulsion(line)[1])
+    assert on_pairs(line, out, team) == pytest.approx(true_repulsion(line)[1])
     assert not out[:, 1].any()
 
 
@@ -146,11 +144,6 @@ def test_hilbert_order_of_one_spot():
 
 
 # Neighbours.
-
-
-def blobs(n, d, seed=0):
-    rng = np.random.RandomState(seed)
-    return (6 * rng.standard_normal((20, d)))[rng.randint(20, size=n)] + rng.standard_normal((n, d))
 
 
 @pytest.mark.parametrize(
@@ -224,132 +217,6 @@ def test_search_among_duplicates(X, team):
     assert (found.indices != np.arange(len(X))[:, None]).all()
 
 
-# Affinities.
-
-
-def graph(X, k):
-    distances = cdist(X, X, "sqeuclidean")
-    np.fill_diagonal(distances, np.inf)
-    indices = np.argsort(distances, axis=1)[:, :k]
-    return indices.astype(np.uint32), np.take_along_axis(distances, indices, 1).astype(np.float32)
-
-
-def conditional(squared, perplexity):
-    """Return each row's Gaussian affinities by bisection of the bandwidth."""
-    rows = []
-    for d in squared.astype(np.float64):
-        low, high = 1e-20, 1e20
-        for _ in range(100):
-            beta = math.sqrt(low * high)
-            p = np.exp(-beta * (d - d.min()))
-            p /= p.sum()
-            entropy = -(p[p > 0] * np.log(p[p > 0])).sum()
-            low, high = (beta, high) if entropy > math.log(perplexity) else (low, beta)
-        rows.append(p)
-    return np.array(rows)
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
-@pytest.mark.parametrize("perplexity", [2.0, 15.0])
-def test_perplexity(perplexity, scale, team):
-    _, squared = graph(blobs(400, 5), 45)
-    scaled = (squared * scale).astype(np.float32)
-    p = conditional_affinities(scaled, perplexity, team).astype(np.float64)
-    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
-    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
-    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-3)
-    np.testing.assert_allclose(p, conditional(squared, perplexity), atol=1e-3)
-
-
-def full(rows):
-    return matrix_of(rows).toarray()
-
-
-def symmetric(indices, squared, perplexity):
-    n = len(indices)
-    P = np.zeros((n, n))
-    np.put_along_axis(P, indices.astype(np.int64), conditional(squared, perplexity), axis=1)
-    return (P + P.T) / (2 * n)
-
-
-@pytest.mark.parametrize(("n", "k"), [(300, 30), (1200, 30), (400, 300)])
-def test_symmetric_affinities(n, k, team):
-    indices, squared = graph(blobs(n, 5), k)
-    P = symmetric(indices, squared, 10.0)
-    ours = make_affinities(indices.copy(), squared.copy(), 10.0, team, dropped_mass=0.0)
-    order = np.random.RandomState(0).permutation(n)
-    laid_out = full(lay_out(ours, order))
-    np.testing.assert_allclose(laid_out, P[order][:, order], atol=1e-3 / n)
-    assert laid_out.sum() == pytest.approx(1, abs=1e-5)
-    np.testing.assert_allclose(laid_out, laid_out.T, atol=2.0**-20 * laid_out.max())
-    assert ours.entropy_term == pytest.approx((P[P > 0] * np.log(P[P > 0])).sum(), rel=1e-4)
-    rows = lay_out(ours, order)
-    assert (rows.starts % PULLS == 0).all()
-    again = np.random.RandomState(1).permutation(n)
-    anew = in_order(rows, again, team)
-    assert (anew.starts % PULLS == 0).all()
-    np.testing.assert_array_equal(full(anew), laid_out[again][:, again])
-
-
-@pytest.mark.parametrize(("n", "bits"), [(11, 24), (257, 23), (70_000, 15)])
-def test_a_column_has_the_bits_it_needs_and_an_affinity_the_others(n, bits, team):
-    indices = ((np.arange(n)[:, None] + [1, 5, n // 4]) % n).astype(np.uint32)
-    signed = np.random.RandomState(0).random_sample(indices.shape).astype(np.float32)
-    signed *= np.where(signed < 0.5, -1, 1) / n  # some in one direction only
-    rows = lay_out(native_affinities.Affinities(indices, signed, 0.0, 0.0), np.arange(n))
-    assert rows.bits == bits
-    row = np.repeat(np.arange(n), indices.shape[1])
-    column, p = indices.ravel(), signed.ravel().astype(np.float64)
-    given = sp.csr_matrix((np.abs(p), (row, column)), shape=(n, n))
-    given += sp.csr_matrix((np.maximum(-p, 0), (column, row)), shape=(n, n))
-    given /= given.sum()
-    apart = matrix_of(rows) - given
-    assert np.abs(apart).max() < (0.51 * 2.0**-bits + 1e-6) * given.max()
-
-
-def all_and_kept(team, monkeypatch, perplexity):
-    """All symmetric affinities of 800 points, and what of them makes the forces."""
-    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
-    indices, squared = graph(blobs(800, 4), 60)
-    ours = make_affinities(indices, squared.copy(), perplexity, team, dropped_mass=0.05)
-    kept = full(lay_out(ours, np.arange(800)))
-    return symmetric(indices, squared, perplexity), kept
-
-
-def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
-    P, kept = all_and_kept(team, monkeypatch, 40.0)
-    left_out = P[(kept == 0)].sum()
-    assert 0.03 < left_out < 0.05
-    assert (kept > 0).sum() < 0.8 * (P > 0).sum()
-    assert kept.sum() == pytest.approx(1, abs=1e-5)
-    assert ((kept > 0).sum(axis=1) > 0).all()
-    np.testing.assert_allclose(kept[kept > 0] * (1 - left_out), P[kept > 0], rtol=0.01)
-
-
-def test_never_more_than_half_of_the_affinities_are_left_out(team, monkeypatch):
-    P, kept = all_and_kept(team, monkeypatch, 20.0)
-    assert P[(kept == 0)].sum() < 0.02  # 5 % of the mass are more than half of the entries here
-    assert 0.49 < (kept > 0).sum() / (P > 0).sum() < 0.56
-
-
-def test_flat_affinities_are_kept_whole(team, monkeypatch):
-    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
-    indices, _ = graph(blobs(300, 4), 30)
-    squared = np.ones(indices.shape, dtype=np.float32)
-    ours = make_affinities(indices, squared, 10.0, team)
-    assert ours.threshold == 0
-    kept = full(lay_out(ours, np.arange(300)))
-    assert ((kept > 0).sum(axis=1) >= 30).all()
-
-
-def test_an_outlier_keeps_its_neighbours(team, monkeypatch):
-    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
-    X = np.vstack([blobs(500, 4), np.full((1, 4), 60.0)])
-    indices, squared = graph(X, 30)
-    rows = lay_out(make_affinities(indices, squared, 10.0, team), np.arange(501))
-    assert (full(rows) > 0).sum(axis=1).min() >= 5
-
-
 # Gradient.
 
 
@@ -367,11 +234,11 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
     rows = lay_out(ours, np.arange(n))
-    P = full(rows)
+    P = matrix_of(rows).toarray()
     Y = some_map(n, 20)
     push, pulls, update, gains = (np.zeros_like(Y) for _ in range(4))
     gains += 1
-    Z = over_pairs(Y, push, team)
+    Z = on_pairs(Y, push, team)
     sparse = (rows.starts, rows.words, rows.steps, rows.bits)
     team.run(pull, 1, as_points(Y), *sparse, pulls)
     rates = np.array([1, 1, 0], dtype=np.float32)  # a step of the gradient, without momentum
@@ -394,7 +261,7 @@ def test_log_distances_give_the_divergence(team):
     indices, squared = graph(blobs(n, 5), 30)
     ours = make_affinities(indices, squared, 10.0, team)
     every = make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0)
-    P = full(lay_out(every, np.arange(n)))
+    P = matrix_of(lay_out(every, np.arange(n))).toarray()
     Y = some_map(n, 30)
     tile = tile_size(n)
     sums = np.empty(-(-n // tile))

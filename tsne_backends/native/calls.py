@@ -55,7 +55,7 @@ def _words(argument: Any) -> list[int]:
         owner = [0, 0]  # nobody counts references: `Call` keeps the array
         data = [argument.size, argument.itemsize, argument.ctypes.data]
         return [*owner, *data, *argument.shape, *argument.strides]
-    if isinstance(argument, (bool, int)):
+    if isinstance(argument, int):
         return [int(argument) % 2**64]
     raw = np.asarray(argument).tobytes()
     return [int.from_bytes(raw, "little")]

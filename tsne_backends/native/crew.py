@@ -42,13 +42,17 @@ class How(IntEnum):
     END = 2
 
 
+#: What a program consists of; `How.END` has no call.
+Step = tuple[How, Call | None]
+
+
 class Program:
     """Calls to be made one after another.
 
     Parameters
     ----------
-    *steps : tuple of How and Call or None
-        `How.END` has no call. At most one call is begun and not ended, and what it reads must not
+    *steps : Step
+        At most one call is begun and not ended, and what it reads must not
         be written meanwhile.
 
     Attributes
@@ -59,7 +63,7 @@ class Program:
         Which calls are begun and ended.
     """
 
-    def __init__(self, *steps: tuple[How, Call | None]) -> None:
+    def __init__(self, *steps: Step) -> None:
         self._steps = steps  # which keep the arguments
         self.lines = np.zeros((len(steps), 4), dtype=np.int64)
         for line, (how, work) in zip(self.lines, steps, strict=True):
@@ -86,13 +90,13 @@ class Work:
     after: tuple[Call, ...]
 
     def programs(
-        self, first: Sequence[tuple[How, Call | None]] = (), last: Sequence[Any] = ()
+        self, first: Sequence[Step] = (), last: Sequence[Step] = ()
     ) -> tuple[Program, Program]:
         """Return what is to be performed before and after `between`, with further steps.
 
         Parameters
         ----------
-        first, last : sequence of tuple of How and Call or None
+        first, last : sequence of Step
             Steps ahead of all others, and after them.
         """
         before, after = ([(How.SHARE, call) for call in way] for way in (self.before, self.after))

@@ -24,7 +24,7 @@ from tsne_backends.native.attraction import (
 )
 from tsne_backends.native.calls import Call
 from tsne_backends.native.crew import How, Program, Work
-from tsne_backends.native.exact import ExactRepulsion, is_affordable
+from tsne_backends.native.exact import is_affordable, over_pairs
 from tsne_backends.native.grid import far_middle
 from tsne_backends.native.jit import as_points
 from tsne_backends.native.layout import SparseRows, in_order, lay_out
@@ -146,7 +146,7 @@ class Engine:
         self._reports = np.empty((self._n_tiles, REPORTS), dtype=np.float64)
         self._report = np.empty(REPORTS, dtype=np.float64)
         self._grid = GridRepulsion(n)
-        self._pairs: ExactRepulsion | None = None
+        self._pairs: Work | None = None
         self._use_pairs = False
         self._rows: SparseRows | None = None
         self._programs: tuple[Work, Program, Program] | None = None
@@ -215,8 +215,8 @@ class Engine:
         """
         own = np.empty_like(self._Y)
         own[self._order] = self._Y
-        over_pairs = h == FINE and len(self._Y) <= EXACT_Z_ROWS
-        self._team.do(self._over_pairs() if over_pairs else self._repel(h))
+        is_exact = h == FINE and len(self._Y) <= EXACT_Z_ROWS
+        self._team.do(self._over_pairs() if is_exact else self._repel(h))
         sums = np.empty(self._n_tiles, dtype=np.float64)
         P = self._affinities
         self._team.run(log_distances, self._n_tiles, self._tile, own, P.indices, P.signed, sums)
@@ -248,8 +248,8 @@ class Engine:
         self._use_pairs = exact
 
     def _over_pairs(self) -> Work:
-        self._pairs = self._pairs or ExactRepulsion(self._Y, self._repulsion, self._Z)
-        return self._pairs.work
+        self._pairs = self._pairs or over_pairs(self._Y, self._repulsion, self._Z)
+        return self._pairs
 
     def _repel(self, h: float) -> Work:
         """Return what writes repulsion and Z."""

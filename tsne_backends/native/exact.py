@@ -55,8 +55,8 @@ def is_affordable(n: int, span: NDArray[np.float64], h: float) -> bool:
     return PAIR_SECONDS * float(n) ** 2 < PATIENCE * grid
 
 
-class ExactRepulsion:
-    """Repulsion summed over all pairs; it holds n² / 32 bytes.
+def over_pairs(Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]) -> Work:
+    """Return what sums repulsion over all pairs; it holds n² / 32 bytes.
 
     Parameters
     ----------
@@ -68,34 +68,29 @@ class ExactRepulsion:
         To be filled with the sum of the kernel over all ordered pairs of different points, of which
         single precision leaves nothing where all are far apart: at least `LEAST_PAIR` per point.
 
-    Attributes
-    ----------
-    work : Work
-        What computes the forces.
+    Returns
+    -------
+    Work
     """
+    n = len(Y)
+    # Points that fill up the last vector are so far from all, and from each other, that what they
+    # add to Z is lost beside `LEAST_PAIR`, and what they push is nothing.
+    filled = -(-n // OTHERS) * OTHERS
+    axes = np.empty((2, filled), dtype=np.float32)
+    axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)
+    n_tiles = -(-n // TILE_ROWS)
+    pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
+    sums = np.empty(n_tiles, dtype=np.float64)
 
-    def __init__(
-        self, Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.float64]
-    ) -> None:
-        n = len(Y)
-        # Points that fill up the last vector are so far from all, and from each other, that what
-        # they add to Z is lost beside `LEAST_PAIR`, and what they push is nothing.
-        filled = -(-n // OTHERS) * OTHERS
-        axes = np.empty((2, filled), dtype=np.float32)
-        axes[:, n:] = FARTHEST * np.arange(1, filled - n + 1, dtype=np.float32)
-        n_tiles = -(-n // TILE_ROWS)
-        pushes = np.empty((n_tiles, 2, filled), dtype=np.float32)
-        sums = np.empty(n_tiles, dtype=np.float64)
-        calls = (
-            Call(_repel, n_tiles, axes, pushes, sums),
-            Call(_add_pushes, n_tiles, pushes, out),
-            Call(add_up, 1, sums, 2.0, LEAST_PAIR * n, Z),
-        )
+    def split_axes() -> None:
+        axes[:, :n] = Y.T
 
-        def split_axes() -> None:
-            axes[:, :n] = Y.T
-
-        self.work = Work((), split_axes, calls)
+    calls = (
+        Call(_repel, n_tiles, axes, pushes, sums),
+        Call(_add_pushes, n_tiles, pushes, out),
+        Call(add_up, 1, sums, 2.0, LEAST_PAIR * n, Z),
+    )
+    return Work((), split_axes, calls)
 
 
 @kernel

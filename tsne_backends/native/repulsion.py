@@ -84,8 +84,9 @@ class GridRepulsion:
         h : float
             Spacing of the grid in units of the map.
         """
-        self.grid = self._arrays = self._work = None
-        self.__dict__.pop("convolution", None)  # its buffers go before there are new ones
+        if self.grid is not None:
+            self.grid = self._arrays = self._work = None
+            del self.convolution  # its buffers go before there are new ones
         grid = make_grid(low, high, h)
         self.convolution = convolution(grid)
         self.grid = grid

@@ -5,6 +5,8 @@ import scipy.sparse as sp
 from scipy.interpolate import BSpline
 from scipy.spatial.distance import cdist
 
+from tsne_backends.native.calls import Call
+from tsne_backends.native.crew import Work
 from tsne_backends.native.exact import over_pairs
 from tsne_backends.native.layout import SparseRows
 from tsne_backends.native.vectors import PULLS
@@ -43,6 +45,11 @@ def on_grid(repulsion, Y, low, high, h, out, team):
         repulsion.lay(low, high, h)
     team.do(repulsion.work(Y, out, Z))
     return Z[0]
+
+
+def made(team, kernel, n_tiles, *arguments):
+    """Make one call, as an iteration does: what only compiled code calls has no other way in."""
+    team.do(Work((Call(kernel, n_tiles, *arguments),), lambda: None, ()))
 
 
 def on_pairs(Y, out, team):

@@ -9,6 +9,7 @@ from native_truth import (
     blobs,
     corners_of,
     graph,
+    made,
     matrix_of,
     on_pairs,
     relative,
@@ -240,10 +241,10 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     gains += 1
     Z = on_pairs(Y, push, team)
     sparse = (rows.starts, rows.words, rows.steps, rows.bits)
-    team.run(pull, 1, as_points(Y), *sparse, pulls)
+    made(team, pull, 1, as_points(Y), *sparse, pulls)
     rates = np.array([1, 1, 0], dtype=np.float32)  # a step of the gradient, without momentum
     state = (rates, False, update, gains, np.empty((1, REPORTS)))
-    team.run(move, 1, n, Y.copy(), pulls, push, np.array([Z]), *state)
+    made(team, move, 1, n, Y.copy(), pulls, push, np.array([Z]), *state)
     gradient = -update / np.float32(0.8)  # a step from rest, whose gain falls to 0.8
     step, numeric = 1e-4, np.zeros((n, 2))
     for i in range(0, n, 7):

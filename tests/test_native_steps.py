@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from native_truth import corners_of, laid_out, on_grid, relative, some_map, true_repulsion
+from native_truth import corners_of, laid_out, made, on_grid, relative, some_map, true_repulsion
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_backends.native.affinities import make_affinities
@@ -89,10 +89,10 @@ def step(request, team):
     pulls, moved, tile = np.empty_like(Y), Y.copy(), tile_size(N)
     reports = np.empty((-(-N // tile), REPORTS))
     sparse = rows.starts, rows.words, rows.steps, rows.bits
-    team.run(pull, -(-N // PULLED_POINTS), as_points(Y), *sparse, pulls)
+    made(team, pull, -(-N // PULLED_POINTS), as_points(Y), *sparse, pulls)
     forces = pulls, push.astype(np.float32), np.array([Z])
     rates = np.array([EXAGGERATION, RATE, MOMENTUM], dtype=np.float32), one_axis
-    team.run(move, len(reports), tile, moved, *forces, *rates, update, gains, reports)
+    made(team, move, len(reports), tile, moved, *forces, *rates, update, gains, reports)
     return (moved, update, gains, reports), true, tile
 
 
@@ -130,7 +130,8 @@ def test_tiles_report_their_corners_and_the_norm_of_gains_and_gradient(step):
         np.testing.assert_allclose(report[2:4], true_moved[rows].max(axis=0), rtol=1e-4, atol=1e-4)
         assert report[4] == pytest.approx((true_gradient[rows] ** 2).sum(), rel=1e-4)
     whole = np.empty(REPORTS)
-    sum_up(0, 1, reports, whole)
+    with Team(1) as team:
+        made(team, sum_up, 1, reports, whole)
     np.testing.assert_array_equal(whole[:2], reports[:, :2].min(axis=0))
     np.testing.assert_array_equal(whole[2:4], reports[:, 2:4].max(axis=0))
     assert whole[4] == pytest.approx(reports[:, 4].sum())

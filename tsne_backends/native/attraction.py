@@ -21,7 +21,9 @@ from tsne_backends.native.jit import (
     U,
     coordinates,
     finite_kernel,
+    inner_kernel,
     kernel,
+    part,
 )
 from tsne_backends.native.vectors import attract
 
@@ -36,7 +38,7 @@ PULLED_POINTS = 256
 REPORTS = 5
 
 
-@kernel
+@inner_kernel
 def pull(
     first: int,
     stop: int,
@@ -67,7 +69,7 @@ def pull(
         pulls[i, U0], pulls[i, U1] = dx * steps[i], dy * steps[i]
 
 
-@kernel
+@inner_kernel
 def move(
     first: int,
     stop: int,
@@ -120,7 +122,7 @@ def move(
         _corners(start, end, Y, reports[t])
 
 
-@kernel
+@part
 def _step(
     start: Any,
     end: Any,
@@ -170,7 +172,7 @@ def _corners(start: Any, end: Any, Y: Any, report: Any) -> None:
     report[U0], report[U1], report[U2], report[U3] = low_x, low_y, high_x, high_y
 
 
-@kernel
+@inner_kernel
 def sum_up(first: int, stop: int, reports: Any, whole: Any) -> None:
     """Write what all tiles together report; one tile."""
     for c in range(U(REPORTS)):

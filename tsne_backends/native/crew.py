@@ -20,7 +20,7 @@ import numpy as np
 
 from tsne_backends.native.board import call, increase, look, pause, put, replace
 from tsne_backends.native.calls import Call
-from tsne_backends.native.jit import U, kernel, part
+from tsne_backends.native.jit import U, inner_kernel, kernel, part
 
 #: How often a thread looks for something to do before it sleeps, 27 ns each (Zen 4): it waits out
 #: the gaps within an iteration and between two, and no more.
@@ -236,7 +236,7 @@ def _post(board: Any, slot: Any, line: Any) -> None:
     put(board, slot + _TICKET, ticket)
 
 
-@kernel
+@inner_kernel
 def _take_tiles(board: Any, slot: Any, most: int) -> int:
     """Do tiles of a call until all are taken, or so many; return how many."""
     taken = 0

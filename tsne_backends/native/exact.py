@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsne_backends.native.calls import Call
 from tsne_backends.native.crew import Work
 from tsne_backends.native.grid import MIN_NODES
-from tsne_backends.native.jit import F0, U0, U1, U2, U, kernel
+from tsne_backends.native.jit import F0, U0, U1, U2, U, inner_kernel
 from tsne_backends.native.pairs import OTHERS, PUSHED, repel
 from tsne_backends.native.repulsion import LEAST_PAIR
 from tsne_backends.native.splitting import SUPPORT
@@ -93,7 +93,7 @@ def over_pairs(Y: NDArray[np.float32], out: NDArray[np.float32], Z: NDArray[np.f
     return Work((), split_axes, calls)
 
 
-@kernel
+@inner_kernel
 def _add_pushes(first: int, stop: int, pushes: Any, out: Any) -> None:
     """Add up what all tiles' pairs push the points of some."""
     begin, end = U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(out)))
@@ -105,7 +105,7 @@ def _add_pushes(first: int, stop: int, pushes: Any, out: Any) -> None:
                 out[i, axis] += pushes[t, axis, i]
 
 
-@kernel
+@inner_kernel
 def _repel(first: int, stop: int, axes: Any, pushes: Any, sums: Any) -> None:
     """Sum what pairs push whose first point is in a tile; each tile has sums of its own."""
     n = U(axes.shape[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_backends.native.jit import U0, U1, U2, U3, F, U, kernel
+from tsne_backends.native.jit import U0, U1, U2, U3, F, U, inner_kernel, part
 from tsne_backends.native.splitting import RADIUS
 from tsne_backends.native.vectors import LANES, sum_rows
 
@@ -22,7 +22,7 @@ EIGHTH, HALF, THREE_QUARTERS = F(0.125), F(0.5), F(0.75)
 U4, U5, U6, U7 = U(4), U(5), U(6), U(7)
 
 
-@kernel
+@inner_kernel
 def restrict(
     first: int, stop: int, charge: Any, columns: int, scratch: Any, coarse: Any, margin: int
 ) -> None:
@@ -44,7 +44,7 @@ def restrict(
                 coarse[row + U(margin), column + U(margin)] = value
 
 
-@kernel
+@inner_kernel
 def gather(
     first: int,
     stop: int,
@@ -78,7 +78,7 @@ def gather(
                 )
 
 
-@kernel
+@part
 def _prolong(
     row: Any, columns: Any, coarse: Any, margin: Any, line: Any, scratch: Any, field: Any
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, kernel
+from tsne_backends.native.jit import F0, F1, U0, U1, U2, U3, U32, F, U, inner_kernel
 from tsne_backends.native.splitting import SUPPORT
 from tsne_backends.native.vectors import interpolate
 
@@ -19,7 +19,7 @@ STRIPE_ROWS = 8
 SIXTH, TWO_THIRDS, HALF = F(1 / 6), F(2 / 3), F(0.5)
 
 
-@kernel
+@inner_kernel
 def assign(
     first: int,
     stop: int,
@@ -42,7 +42,7 @@ def assign(
             counts[t, at] += U32(1)
 
 
-@kernel
+@inner_kernel
 def offsets(first: int, stop: int, counts: Any, starts: Any) -> None:
     """Turn counts into the place where each tile's points of each stripe begin; one tile."""
     total = U32(0)
@@ -55,7 +55,7 @@ def offsets(first: int, stop: int, counts: Any, starts: Any) -> None:
     starts[U(counts.shape[1])] = total
 
 
-@kernel
+@inner_kernel
 def sort_by_stripe(first: int, stop: int, tile: int, stripe: Any, places: Any, order: Any) -> None:
     """List the points stripe by stripe, within a stripe in their own order."""
     for t in range(U(first), U(stop)):
@@ -65,7 +65,7 @@ def sort_by_stripe(first: int, stop: int, tile: int, stripe: Any, places: Any, o
             places[t, s] += U32(1)
 
 
-@kernel
+@inner_kernel
 def clear(first: int, stop: int, charge: Any) -> None:
     """Take all charges from the nodes of stripes."""
     for i in range(U(first) * U(STRIPE_ROWS), min(U(stop) * U(STRIPE_ROWS), U(len(charge)))):
@@ -73,7 +73,7 @@ def clear(first: int, stop: int, charge: Any) -> None:
             charge[i, j] = F0
 
 
-@kernel
+@inner_kernel
 def spread(
     first: int,
     stop: int,
@@ -119,7 +119,7 @@ def spread(
                 charge[row + a, column + U3] += w * b3
 
 
-@kernel
+@inner_kernel
 def read(
     first: int,
     stop: int,
@@ -155,7 +155,7 @@ def read(
         potential[t] = total
 
 
-@kernel
+@inner_kernel
 def add_up(first: int, stop: int, parts: Any, times: float, least: float, total: Any) -> None:
     """Write the sum of all tiles' parts, a number of times, or the least it can be; one tile."""
     sum_of_parts = 0.0

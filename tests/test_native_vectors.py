@@ -13,6 +13,7 @@ from tsne_backends.native.vectors import (
     PULLS,
     attract,
     interpolate,
+    log_distances,
     sum_rows,
 )
 
@@ -81,6 +82,28 @@ def test_a_row_of_affinities_attracts(n_entries, bits):
     apart = own - Y[columns[some]].astype(np.float64)
     weights = values[some] / (1 + (apart**2).sum(axis=1))
     np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6 * 2**bits)
+
+
+@kernel
+def _logs(points, x, y, indices, signed, first, stop):
+    return log_distances(points, F(x), F(y), indices, signed, U(first), U(stop))
+
+
+@pytest.mark.parametrize("width", [0, 1e-6, 1e-2, 1, 30, 1e6])
+@pytest.mark.parametrize("n_entries", [0, PULLS, 3 * PULLS])
+def test_logarithms_of_distances_are_summed(n_entries, width):
+    """Those of one pair only, too, which count twice."""
+    rng = np.random.RandomState(0)
+    Y = (width * rng.standard_normal((200, 2))).astype(np.float32)
+    indices = rng.randint(200, size=(4, PULLS)).astype(np.uint32)
+    signed = rng.uniform(-1, 1, indices.shape).astype(np.float32)
+    own = Y[7].astype(np.float64)
+    found = _logs(as_points(Y), *Y[7], indices, signed, PULLS, PULLS + n_entries)
+    some = slice(PULLS, PULLS + n_entries)
+    squares = ((own - Y[indices.ravel()[some]].astype(np.float64)) ** 2).sum(axis=1)
+    p = signed.ravel()[some]
+    p = np.where(p > 0, p, -2 * p)
+    assert found == pytest.approx(p @ np.log1p(squares), rel=2e-6, abs=float(2e-6 * p.sum()))
 
 
 @kernel

@@ -25,7 +25,7 @@ from tsne_backends.native.jit import (
     kernel,
     part,
 )
-from tsne_backends.native.vectors import attract
+from tsne_backends.native.vectors import PULLS, attract, log_distances
 
 #: scikit-learn's gains: plus and times on agreement and disagreement of signs, and their floor.
 GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
@@ -185,8 +185,8 @@ def sum_up(first: int, stop: int, reports: Any, whole: Any) -> None:
 
 
 @kernel
-def log_distances(
-    first: int, stop: int, tile: int, Y: Any, indices: Any, signed: Any, sums: Any
+def sum_logarithms(
+    first: int, stop: int, tile: int, points: Any, indices: Any, signed: Any, sums: Any
 ) -> None:
     """Sum p log(1 + |y_i - y_j|²) over all ordered pairs of neighbours, tile by tile.
 
@@ -194,23 +194,22 @@ def log_distances(
     ----------
     first, stop, tile
         As in `move`.
-    Y : ndarray of shape (n, 2), float32
-        Positions in the order of the neighbour search.
+    points : ndarray of shape (n,), uint64
+        Positions in the order of the neighbour search; see `jit.as_points`.
     indices, signed : ndarray of shape (n, k)
         As in `affinities.Affinities`; a pair only one row knows of counts twice.
     sums : ndarray of shape (n_tiles,), float64
         Filled.
     """
+    k = U(indices.shape[1])
+    together = k - k % U(PULLS)
     for t in range(U(first), U(stop)):
         total = 0.0
-        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(Y)))):
-            x, y = Y[i, U0], Y[i, U1]
-            row = 0.0
-            for c in range(U(indices.shape[1])):
-                j = U(indices[i, c])
-                u, v = x - Y[j, U0], y - Y[j, U1]
+        for i in range(t * U(tile), min((t + U1) * U(tile), U(len(points)))):
+            x, y = coordinates(points[i])
+            total += log_distances(points, x, y, indices, signed, i * k, i * k + together)
+            for c in range(together, k):
+                u, v = coordinates(points[U(indices[i, c])])
                 p = signed[i, c]
-                p = max(p, F(-2) * p)
-                row += p * math.log(F1 + u * u + v * v)
-            total += row
+                total += max(p, F(-2) * p) * math.log(F1 + (x - u) * (x - u) + (y - v) * (y - v))
         sums[t] = total

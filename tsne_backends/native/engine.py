@@ -17,9 +17,9 @@ from tsne_backends.native.affinities import Affinities
 from tsne_backends.native.attraction import (
     PULLED_POINTS,
     REPORTS,
-    log_distances,
     move,
     pull,
+    sum_logarithms,
     sum_up,
 )
 from tsne_backends.native.calls import Call
@@ -219,7 +219,8 @@ class Engine:
         self._team.do(self._over_pairs() if is_exact else self._repel(h))
         sums = np.empty(self._n_tiles, dtype=np.float64)
         P = self._affinities
-        self._team.run(log_distances, self._n_tiles, self._tile, own, P.indices, P.signed, sums)
+        given = (as_points(own), P.indices, P.signed, sums)
+        self._team.run(sum_logarithms, self._n_tiles, self._tile, *given)
         return P.entropy_term + float(sums.sum()) + float(np.log(max(self._Z[0], 1e-300)))
 
     def _state(self, done: int, in_stage: int, stage: Stage, h: float) -> State:

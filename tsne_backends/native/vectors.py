@@ -7,6 +7,7 @@ short loop reads and sums in several ways at once. These functions are called in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,12 +151,7 @@ def attract(
         with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
             values = _shares_at(builder, words, bits, entry)
             others = _points_at(builder, points, _columns_at(builder, words, bits, entry))
-            apart = [
-                simd.subtract(builder, own, other)
-                for own, other in zip((x, y), others, strict=True)
-            ]
-            squares = [simd.multiply(builder, side, side) for side in apart]
-            farness = simd.add(builder, simd.add(builder, one, squares[0]), squares[1])
+            farness, apart = _farness(builder, one, (x, y), others)
             weights = simd.divide(builder, values, farness)
             for total, side in zip(totals, apart, strict=True):
                 product = simd.multiply(builder, weights, side)
@@ -164,6 +160,95 @@ def attract(
         return context.make_tuple(builder, signature.return_type, sums)
 
     return signature, generate
+
+
+@intrinsic
+def log_distances(
+    _typing: Any, points: Any, x: Any, y: Any, indices: Any, signed: Any, first: Any, stop: Any
+) -> Any:
+    """Sum affinity times log(1 + squared distance to a neighbour), over entries of one row.
+
+    Parameters
+    ----------
+    points, x, y
+        See `attract`.
+    indices, signed : ndarray of shape (n, k), uint32 and float32
+        See `affinities.Affinities`; a pair only one row knows of counts twice.
+    first, stop : uint64
+        Entries, counted through all rows; a multiple of `PULLS` many.
+
+    Returns
+    -------
+    float32
+        To 10⁻⁶ of the logarithms and of their mean.
+    """
+    simd.must_be(points, types.uint64)
+    simd.must_be(indices, types.uint32)
+    simd.must_be(signed, types.float32)
+    signature = types.float32(points, x, y, indices, signed, first, stop)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        points, indices, signed = (
+            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3, 4)
+        )
+        x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
+        first, stop = arguments[5:]
+        one, twice = (ir.Constant(x.type, [value] * PULLS) for value in (1.0, -2.0))
+        total = cgutils.alloca_once_value(builder, ir.Constant(x.type, [0.0] * PULLS))
+        step = ir.Constant(first.type, PULLS)
+        with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
+            names = simd.load(builder, indices, entry, simd.integers(PULLS))
+            names = builder.zext(names, ir.VectorType(first.type, PULLS))
+            places = [
+                builder.extract_element(names, ir.Constant(ir.IntType(32), lane))
+                for lane in range(PULLS)
+            ]
+            farness = _farness(builder, one, (x, y), _points_at(builder, points, places))[0]
+            values = simd.load(builder, signed, entry, x.type)
+            unshared = simd.multiply(builder, twice, values)
+            values = builder.select(builder.fcmp_ordered(">", values, unshared), values, unshared)
+            product = simd.multiply(builder, values, _logarithm(builder, farness))
+            builder.store(simd.add(builder, builder.load(total), product), total)
+        return simd.sum_of(builder, builder.load(total))
+
+    return signature, generate
+
+
+def _farness(builder: Any, one: Any, own: Any, others: Any) -> tuple[Any, list[Any]]:
+    """Return 1 + squared distances, and the distances along each axis."""
+    apart = [simd.subtract(builder, *sides) for sides in zip(own, others, strict=True)]
+    squares = [simd.multiply(builder, side, side) for side in apart]
+    return simd.add(builder, simd.add(builder, one, squares[0]), squares[1]), apart
+
+
+def _logarithm(builder: Any, values: Any) -> Any:
+    """Return the logarithms of finite float32 from 1 on.
+
+    That of a mantissa m, from 1 to 2, is 2 (s + s³/3 + s⁵/5 + ...) with s = (m - 1) / (m + 1);
+    what is left out from s¹¹ on is 10⁻⁶ at most.
+    """
+    kind, whole = values.type, simd.integers(values.type.count)
+
+    def all_are(kind: Any, value: Any) -> Any:
+        return ir.Constant(kind, [value] * kind.count)
+
+    bits = builder.bitcast(values, whole)
+    exponent = builder.sub(builder.lshr(bits, all_are(whole, 23)), all_are(whole, 127))
+    mantissa = builder.or_(
+        builder.and_(bits, all_are(whole, 2**23 - 1)), all_are(whole, 127 * 2**23)
+    )
+    mantissa, one = builder.bitcast(mantissa, kind), all_are(kind, 1.0)
+    s = simd.divide(
+        builder, simd.subtract(builder, mantissa, one), simd.add(builder, mantissa, one)
+    )
+    square, series = simd.multiply(builder, s, s), all_are(kind, 2 / 9)
+    for power in (7, 5, 3, 1):
+        series = simd.multiply(builder, series, square)
+        series = simd.add(builder, series, all_are(kind, 2 / power))
+    exponent = builder.sitofp(exponent, kind)
+    whole_part = simd.multiply(builder, exponent, all_are(kind, math.log(2)))
+    return simd.add(builder, whole_part, simd.multiply(builder, s, series))
 
 
 def _shares_at(builder: Any, words: Any, bits: Any, entry: Any) -> Any:

@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.np.numpy_support import from_dtype
 
 _WORD = ir.IntType(64)
 #: What compiled code calls: a first and a last tile, and where the other arguments lie.
@@ -31,8 +32,8 @@ class Call:
         See `jit.kernel`: ``kernel(first, stop, *arguments)``. It must not raise: nobody would know.
     n_tiles : int
     *arguments
-        Arrays, which are kept and whose values count at the time of the call, and numbers, which
-        count as they are now.
+        Contiguous arrays, which are kept and whose values count at the time of the call, and
+        numbers, which count as they are now.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class Call:
 
     def __init__(self, kernel: Any, n_tiles: int, *arguments: Any) -> None:
         self.n_tiles = n_tiles
-        self.entry = _entry(kernel, tuple(typeof(argument) for argument in arguments))
+        self.entry = _entry(kernel, tuple(_sort_of(argument) for argument in arguments))
         self._kept = arguments
         self._words = np.array([w for a in arguments for w in _words(a)], dtype=np.uint64)
         self.place = self._words.ctypes.data
@@ -61,10 +62,26 @@ def _words(argument: Any) -> list[int]:
     return [int.from_bytes(raw, "little")]
 
 
+def _sort_of(argument: Any) -> Any:
+    """Return what tells arguments of different types apart; numba's own types take far longer."""
+    if isinstance(argument, np.ndarray):
+        assert argument.flags.c_contiguous, "Compiled code would take other values."
+        return argument.dtype, argument.ndim
+    return type(argument)
+
+
+def _kind_of(sort: Any) -> Any:
+    """Return the type that numba has for such arguments."""
+    if isinstance(sort, tuple):
+        return types.Array(from_dtype(sort[0]), sort[1], "C")
+    return typeof(sort())
+
+
 @cache
 @global_compiler_lock
-def _entry(kernel: Any, kinds: tuple[Any, ...]) -> int:
+def _entry(kernel: Any, sorts: tuple[Any, ...]) -> int:
     """Return the address of a function that takes a kernel's arguments from memory and calls it."""
+    kinds = [_kind_of(sort) for sort in sorts]
     signature = (types.int64, types.int64, *kinds)
     kernel.compile(signature)
     compiled = kernel.overloads[signature]

@@ -47,7 +47,7 @@ def on_grid(repulsion, Y, low, high, h, out, team):
     return Z[0]
 
 
-def made(team, kernel, n_tiles, *arguments):
+def make_call(team, kernel, n_tiles, *arguments):
     """Make one call, as an iteration does: what only compiled code calls has no other way in."""
     team.do(Work((Call(kernel, n_tiles, *arguments),), lambda: None, ()))
 

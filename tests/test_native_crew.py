@@ -63,6 +63,12 @@ def test_every_kind_of_argument_arrives(crew):
     assert (words == 2**32 - 7).all()
 
 
+def test_arrays_with_gaps_are_refused():
+    gaps = np.zeros((6, 4), dtype=np.float32)[:, :2]
+    with pytest.raises(ValueError, match="contiguous"):
+        Call(note_all, 6, gaps, np.zeros(6), np.zeros(6, dtype=np.uint32), F(0.5), -2.25, -7, True)
+
+
 def test_a_call_begins_when_all_tiles_of_the_last_are_done(crew):
     """Ten calls, each of which adds up what the last has written in 7 tiles."""
     here, there = np.zeros(7, dtype=np.int64), np.zeros(7, dtype=np.int64)

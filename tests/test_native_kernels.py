@@ -9,7 +9,7 @@ from native_truth import (
     blobs,
     corners_of,
     graph,
-    made,
+    make_call,
     matrix_of,
     on_pairs,
     relative,
@@ -241,10 +241,10 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     gains += 1
     Z = on_pairs(Y, push, team)
     sparse = (rows.starts, rows.words, rows.steps, rows.bits)
-    made(team, pull, 1, as_points(Y), *sparse, pulls)
+    make_call(team, pull, 1, as_points(Y), *sparse, pulls)
     rates = np.array([1, 1, 0], dtype=np.float32)  # a step of the gradient, without momentum
     state = (rates, False, update, gains, np.empty((1, REPORTS)))
-    made(team, move, 1, n, Y.copy(), pulls, push, np.array([Z]), *state)
+    make_call(team, move, 1, n, Y.copy(), pulls, push, np.array([Z]), *state)
     gradient = -update / np.float32(0.8)  # a step from rest, whose gain falls to 0.8
     step, numeric = 1e-4, np.zeros((n, 2))
     for i in range(0, n, 7):
@@ -257,11 +257,12 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     assert np.abs(numeric).max() > 1e-4
 
 
-def test_logarithms_give_the_divergence(team):
-    n = 400
-    indices, squared = graph(blobs(n, 5), 30)
-    ours = make_affinities(indices, squared, 10.0, team)
-    every = make_affinities(*graph(blobs(n, 5), 30), 10.0, team, 0.0)
+@pytest.mark.parametrize("k", [5, 24, 30])
+def test_logarithms_give_the_divergence(k, team):
+    n, perplexity = 400, k / 3
+    indices, squared = graph(blobs(n, 5), k)
+    ours = make_affinities(indices, squared, perplexity, team)
+    every = make_affinities(*graph(blobs(n, 5), k), perplexity, team, 0.0)
     P = matrix_of(lay_out(every, np.arange(n))).toarray()
     Y = some_map(n, 30)
     tile = tile_size(n)

@@ -6,7 +6,15 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from native_truth import corners_of, laid_out, made, on_grid, relative, some_map, true_repulsion
+from native_truth import (
+    corners_of,
+    laid_out,
+    make_call,
+    on_grid,
+    relative,
+    some_map,
+    true_repulsion,
+)
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_backends.native.affinities import make_affinities
@@ -89,10 +97,10 @@ def step(request, team):
     pulls, moved, tile = np.empty_like(Y), Y.copy(), tile_size(N)
     reports = np.empty((-(-N // tile), REPORTS))
     sparse = rows.starts, rows.words, rows.steps, rows.bits
-    made(team, pull, -(-N // PULLED_POINTS), as_points(Y), *sparse, pulls)
+    make_call(team, pull, -(-N // PULLED_POINTS), as_points(Y), *sparse, pulls)
     forces = pulls, push.astype(np.float32), np.array([Z])
     rates = np.array([EXAGGERATION, RATE, MOMENTUM], dtype=np.float32), one_axis
-    made(team, move, len(reports), tile, moved, *forces, *rates, update, gains, reports)
+    make_call(team, move, len(reports), tile, moved, *forces, *rates, update, gains, reports)
     return (moved, update, gains, reports), true, tile
 
 
@@ -121,7 +129,7 @@ def test_gains_grow_by_a_fifth_or_fall_by_one_to_a_floor(step):
     assert np.isclose(true_gains, 0.211).any()
 
 
-def test_tiles_report_their_corners_and_the_norm_of_gains_and_gradient(step):
+def test_tiles_report_their_corners_and_the_norm_of_gains_and_gradient(step, team):
     (_, _, _, reports), (true_moved, _, _, true_gradient), tile = step
     assert len(reports) > 2
     for report, start in zip(reports, range(0, N, tile), strict=True):
@@ -130,8 +138,7 @@ def test_tiles_report_their_corners_and_the_norm_of_gains_and_gradient(step):
         np.testing.assert_allclose(report[2:4], true_moved[rows].max(axis=0), rtol=1e-4, atol=1e-4)
         assert report[4] == pytest.approx((true_gradient[rows] ** 2).sum(), rel=1e-4)
     whole = np.empty(REPORTS)
-    with Team(1) as team:
-        made(team, sum_up, 1, reports, whole)
+    make_call(team, sum_up, 1, reports, whole)
     np.testing.assert_array_equal(whole[:2], reports[:, :2].min(axis=0))
     np.testing.assert_array_equal(whole[2:4], reports[:, 2:4].max(axis=0))
     assert whole[4] == pytest.approx(reports[:, 4].sum())

@@ -92,7 +92,7 @@ def _logs(points, x, y, indices, signed, first, stop):
 @pytest.mark.parametrize("width", [0, 1e-6, 1e-2, 1, 30, 1e6])
 @pytest.mark.parametrize("n_entries", [0, PULLS, 3 * PULLS])
 def test_logarithms_of_distances_are_summed(n_entries, width):
-    """Those of one pair only, too, which count twice."""
+    """Those of pairs that only one row knows of count twice."""
     rng = np.random.RandomState(0)
     Y = (width * rng.standard_normal((200, 2))).astype(np.float32)
     indices = rng.randint(200, size=(4, PULLS)).astype(np.uint32)
@@ -104,6 +104,14 @@ def test_logarithms_of_distances_are_summed(n_entries, width):
     p = signed.ravel()[some]
     p = np.where(p > 0, p, -2 * p)
     assert found == pytest.approx(p @ np.log1p(squares), rel=2e-6, abs=float(2e-6 * p.sum()))
+
+
+@pytest.mark.parametrize("far", [1e20, np.inf, np.nan])
+def test_logarithms_of_what_is_no_number_are_none(far):
+    Y = np.zeros((2, 2), np.float32)
+    Y[1] = far
+    ones = np.ones((1, PULLS), np.uint32)
+    assert not np.isfinite(_logs(as_points(Y), 0, 0, ones, ones.astype(np.float32), 0, PULLS))
 
 
 @kernel

@@ -20,7 +20,7 @@ from tsne_backends.native.jit import (
     F,
     U,
     coordinates,
-    finite_kernel,
+    inner_finite_kernel,
     inner_kernel,
     kernel,
     part,
@@ -162,7 +162,7 @@ def _step(
     return norm
 
 
-@finite_kernel
+@inner_finite_kernel
 def _corners(start: Any, end: Any, Y: Any, report: Any) -> None:
     low_x, low_y = F(3e38), F(3e38)
     high_x, high_y = F(-3e38), F(-3e38)
@@ -209,7 +209,8 @@ def sum_logarithms(
             x, y = coordinates(points[i])
             total += log_distances(points, x, y, indices, signed, i * k, i * k + together)
             for c in range(together, k):
-                u, v = coordinates(points[U(indices[i, c])])
+                other_x, other_y = coordinates(points[U(indices[i, c])])
+                u, v = x - other_x, y - other_y
                 p = signed[i, c]
-                total += max(p, F(-2) * p) * math.log(F1 + (x - u) * (x - u) + (y - v) * (y - v))
+                total += max(p, F(-2) * p) * math.log(F1 + u * u + v * v)
         sums[t] = total

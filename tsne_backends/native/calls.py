@@ -29,7 +29,8 @@ class Call:
     Parameters
     ----------
     kernel : callable
-        See `jit.kernel`: ``kernel(first, stop, *arguments)``. It must not raise: nobody would know.
+        See `jit.inner_kernel`: ``kernel(first, stop, *arguments)``. It must not raise: nobody would
+        know.
     n_tiles : int
     *arguments
         Contiguous arrays, which are kept and whose values count at the time of the call, and
@@ -44,7 +45,7 @@ class Call:
 
     def __init__(self, kernel: Any, n_tiles: int, *arguments: Any) -> None:
         self.n_tiles = n_tiles
-        self.entry = _entry(kernel, tuple(_sort_of(argument) for argument in arguments))
+        self.entry = _entry(kernel, tuple(_key_of(argument) for argument in arguments))
         self._kept = arguments
         self._words = np.array([w for a in arguments for w in _words(a)], dtype=np.uint64)
         self.place = self._words.ctypes.data
@@ -62,26 +63,28 @@ def _words(argument: Any) -> list[int]:
     return [int.from_bytes(raw, "little")]
 
 
-def _sort_of(argument: Any) -> Any:
-    """Return what tells arguments of different types apart; numba's own types take far longer."""
+def _key_of(argument: Any) -> Any:
+    """Return what tells types of arguments apart; numba's own types take far longer to make."""
     if isinstance(argument, np.ndarray):
-        assert argument.flags.c_contiguous, "Compiled code would take other values."
-        return argument.dtype, argument.ndim
+        if not argument.flags.c_contiguous:
+            raise ValueError("Compiled code takes arrays to be contiguous; one of a call was not.")
+        return argument.dtype, argument.ndim, argument.flags.writeable
     return type(argument)
 
 
-def _kind_of(sort: Any) -> Any:
-    """Return the type that numba has for such arguments."""
-    if isinstance(sort, tuple):
-        return types.Array(from_dtype(sort[0]), sort[1], "C")
-    return typeof(sort())
+def _kind_of(key: Any) -> Any:
+    """Return numba's type of such arguments."""
+    if isinstance(key, tuple):
+        dtype, dimensions, writeable = key
+        return types.Array(from_dtype(dtype), dimensions, "C", readonly=not writeable)
+    return typeof(key())
 
 
 @cache
 @global_compiler_lock
-def _entry(kernel: Any, sorts: tuple[Any, ...]) -> int:
+def _entry(kernel: Any, keys: tuple[Any, ...]) -> int:
     """Return the address of a function that takes a kernel's arguments from memory and calls it."""
-    kinds = [_kind_of(sort) for sort in sorts]
+    kinds = [_kind_of(key) for key in keys]
     signature = (types.int64, types.int64, *kinds)
     kernel.compile(signature)
     compiled = kernel.overloads[signature]

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.jit import F0, F1, U0, U1, U32, F, U, finite_kernel, finite_part
+from tsne_backends.native.jit import (
+    F0,
+    F1,
+    U0,
+    U1,
+    U32,
+    F,
+    U,
+    finite_kernel,
+    finite_part,
+    inner_finite_kernel,
+)
 from tsne_backends.native.products import FAR, PANEL, TILE, compare, lowest_bit
 
 #: How many candidates more than those wanted may be left when their number is cut.
@@ -129,7 +140,7 @@ def absorb(
     return added
 
 
-@finite_kernel
+@inner_finite_kernel
 def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any:
     """Move the smallest values to the front, and their names with them.
 

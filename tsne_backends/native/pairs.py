@@ -72,7 +72,7 @@ class _Pairs:
             [simd.splat(builder, axes.value(row.type(axis), at), OTHERS) for axis in range(2)]
             for at in self._points
         ]
-        nothing = ir.Constant(simd.floats(OTHERS), [0.0] * OTHERS)
+        nothing = simd.all_are(simd.floats(OTHERS), 0.0)
         self._kernels, *pushed = (
             cgutils.alloca_once_value(builder, nothing) for _ in range(1 + 2 * PUSHED)
         )
@@ -109,7 +109,7 @@ class _Pairs:
     def _kernels_of(self, apart: list[list[Any]]) -> list[Any]:
         """Return the kernel of each pair."""
         builder = self._builder
-        one = ir.Constant(simd.floats(OTHERS), [1.0] * OTHERS)
+        one = simd.all_are(simd.floats(OTHERS), 1.0)
         kernels = []
         for sides in apart:
             farness = one
@@ -129,7 +129,7 @@ class _Pairs:
         lanes = ir.Constant(ir.VectorType(word, OTHERS), list(range(OTHERS)))
         own = builder.trunc(builder.sub(at, column), word)
         later = builder.icmp_unsigned(">", lanes, simd.splat(builder, own, OTHERS))
-        return builder.select(later, kernel, ir.Constant(kernel.type, [0.0] * OTHERS))
+        return builder.select(later, kernel, simd.all_are(kernel.type, 0.0))
 
     def finish(self) -> Any:
         """Add what pushes the points themselves, and return the sum of all kernels."""

@@ -89,6 +89,11 @@ def integers(lanes: int) -> Any:
     return ir.VectorType(ir.IntType(32), lanes)
 
 
+def all_are(kind: Any, value: float) -> Any:
+    """Return the vector of a kind all of whose values are one number."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
 @cache
 def pairs_at_once() -> int:
     """Return to how many sums the processor adds products of pairs in one step, or 0."""

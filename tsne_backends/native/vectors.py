@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from tsne_backends.native import simd
 from tsne_backends.native.splitting import RADIUS, SLOPES, SUPPORT, WEIGHTS
 
-#: Charges of a row that `sum_rows` takes at once, and affinities of a row that `attract` does.
+#: Charges of a row that `sum_rows` takes at once, and neighbours of a row that others do.
 LANES, PULLS = 16, 8
 _SIXTH = 1 / 6
 
@@ -143,10 +143,8 @@ def attract(
         )
         x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
         bits, first, stop = arguments[4:]
-        one = ir.Constant(x.type, [1.0] * PULLS)
-        totals = [
-            cgutils.alloca_once_value(builder, ir.Constant(x.type, [0.0] * PULLS)) for _ in "xy"
-        ]
+        one = simd.all_are(x.type, 1.0)
+        totals = [cgutils.alloca_once_value(builder, simd.all_are(x.type, 0.0)) for _ in "xy"]
         step = ir.Constant(first.type, PULLS)
         with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
             values = _shares_at(builder, words, bits, entry)
@@ -180,7 +178,7 @@ def log_distances(
     Returns
     -------
     float32
-        To 10⁻⁶ of the logarithms and of their mean.
+        Off by up to 2·10⁻⁶ of itself and of the sum of the affinities.
     """
     simd.must_be(points, types.uint64)
     simd.must_be(indices, types.uint32)
@@ -194,8 +192,8 @@ def log_distances(
         )
         x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
         first, stop = arguments[5:]
-        one, twice = (ir.Constant(x.type, [value] * PULLS) for value in (1.0, -2.0))
-        total = cgutils.alloca_once_value(builder, ir.Constant(x.type, [0.0] * PULLS))
+        one, minus_two = (simd.all_are(x.type, value) for value in (1.0, -2.0))
+        total = cgutils.alloca_once_value(builder, simd.all_are(x.type, 0.0))
         step = ir.Constant(first.type, PULLS)
         with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
             names = simd.load(builder, indices, entry, simd.integers(PULLS))
@@ -206,7 +204,7 @@ def log_distances(
             ]
             farness = _farness(builder, one, (x, y), _points_at(builder, points, places))[0]
             values = simd.load(builder, signed, entry, x.type)
-            unshared = simd.multiply(builder, twice, values)
+            unshared = simd.multiply(builder, minus_two, values)
             values = builder.select(builder.fcmp_ordered(">", values, unshared), values, unshared)
             product = simd.multiply(builder, values, _logarithm(builder, farness))
             builder.store(simd.add(builder, builder.load(total), product), total)
@@ -223,32 +221,30 @@ def _farness(builder: Any, one: Any, own: Any, others: Any) -> tuple[Any, list[A
 
 
 def _logarithm(builder: Any, values: Any) -> Any:
-    """Return the logarithms of finite float32 from 1 on.
+    """Return the logarithms of float32 from 1 on; what is no finite number is returned as it is.
 
     That of a mantissa m, from 1 to 2, is 2 (s + s³/3 + s⁵/5 + ...) with s = (m - 1) / (m + 1);
-    what is left out from s¹¹ on is 10⁻⁶ at most.
+    what is left out from s¹¹ on is 1.2·10⁻⁶ at most.
     """
     kind, whole = values.type, simd.integers(values.type.count)
-
-    def all_are(kind: Any, value: Any) -> Any:
-        return ir.Constant(kind, [value] * kind.count)
-
     bits = builder.bitcast(values, whole)
-    exponent = builder.sub(builder.lshr(bits, all_are(whole, 23)), all_are(whole, 127))
+    exponent = builder.sub(builder.lshr(bits, simd.all_are(whole, 23)), simd.all_are(whole, 127))
     mantissa = builder.or_(
-        builder.and_(bits, all_are(whole, 2**23 - 1)), all_are(whole, 127 * 2**23)
+        builder.and_(bits, simd.all_are(whole, 2**23 - 1)), simd.all_are(whole, 127 * 2**23)
     )
-    mantissa, one = builder.bitcast(mantissa, kind), all_are(kind, 1.0)
+    mantissa, one = builder.bitcast(mantissa, kind), simd.all_are(kind, 1.0)
     s = simd.divide(
         builder, simd.subtract(builder, mantissa, one), simd.add(builder, mantissa, one)
     )
-    square, series = simd.multiply(builder, s, s), all_are(kind, 2 / 9)
+    square, series = simd.multiply(builder, s, s), simd.all_are(kind, 2 / 9)
     for power in (7, 5, 3, 1):
         series = simd.multiply(builder, series, square)
-        series = simd.add(builder, series, all_are(kind, 2 / power))
+        series = simd.add(builder, series, simd.all_are(kind, 2 / power))
     exponent = builder.sitofp(exponent, kind)
-    whole_part = simd.multiply(builder, exponent, all_are(kind, math.log(2)))
-    return simd.add(builder, whole_part, simd.multiply(builder, s, series))
+    whole_part = simd.multiply(builder, exponent, simd.all_are(kind, math.log(2)))
+    logarithms = simd.add(builder, whole_part, simd.multiply(builder, s, series))
+    is_finite = builder.fcmp_ordered("<", values, simd.all_are(kind, math.inf))
+    return builder.select(is_finite, logarithms, values)
 
 
 def _shares_at(builder: Any, words: Any, bits: Any, entry: Any) -> Any:

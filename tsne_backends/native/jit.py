@@ -1,9 +1,10 @@
 """The one way in which this engine compiles its inner loops.
 
 Kernels hold no Python object and call no numpy function: both multiply the time to compile. They
-release the interpreter's lock and take a range of tiles, so that `threads.Team` can share them out;
-numba's own parallel loops are not used, because its portable threading layer ends the process when
-two threads of a program fit at once, and because each such loop takes seconds to compile.
+release the interpreter's lock and take a range of tiles, so that `threads.Team`, or within an
+iteration `crew.Crew`, can share them out; numba's own parallel loops are not used, because its
+portable threading layer ends the process when two threads of a program fit at once, and because
+each such loop takes seconds to compile.
 
 Indices are unsigned wherever an array is read inside a loop: a signed index might be negative,
 which numba must then handle as "from the end", and that keeps the compiler from vector loads (3.2

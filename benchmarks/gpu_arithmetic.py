@@ -143,11 +143,11 @@ def _by_our_kernels(
         affinities = joint_affinities(
             cupy.asarray(graph.indices.astype(np.int32)), cupy.asarray(squared), PERPLEXITY
         )
-        positions = cupy.asarray(np.ascontiguousarray(start.T, dtype=np.float32))
+        positions = cupy.asarray(np.ascontiguousarray(start, dtype=np.float32))
         repulsion = Repulsion(problem.n_samples, exact=False)
         descent = Descent(problem, affinities, repulsion, positions, Run())
         descent.run_phases(problem.phases)
-        return on_host(descent.positions).T.copy(), descent.kl_divergence()
+        return on_host(descent.positions), descent.kl_divergence()
 
 
 def _against_reference(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

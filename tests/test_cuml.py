@@ -489,8 +489,8 @@ def test_the_map_is_looked_at():
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
-        (np.random.RandomState(0).standard_normal((2, 3_000)), "torn"),
-        (1e-4 * np.random.RandomState(0).standard_normal((2, 3_000)), "collapsed"),
+        (np.random.RandomState(0).standard_normal((3_000, 2)), "torn"),
+        (1e-4 * np.random.RandomState(0).standard_normal((3_000, 2)), "collapsed"),
     ],
 )
 def test_collapsed_and_torn_maps_are_told(positions, words):

@@ -4,12 +4,14 @@ import ctypes
 import importlib.util
 import pathlib
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.special import xlogy
 
-from tsne_backends.gpu import kernels, repulsion
+from tsne_backends.gpu import descent as descent_module
+from tsne_backends.gpu import grid, kernels, repulsion
 from tsne_backends.gpu.affinities import PIECE, attraction, joint_affinities
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.descent import Descent, last_iterations
@@ -54,13 +56,13 @@ def dense(affinities):
 
 def positions_of(cupy, spread=40.0, n=N, seed=1):
     return cupy.asarray(
-        (spread * np.random.RandomState(seed).standard_normal((2, n))).astype(np.float32)
+        (spread * np.random.RandomState(seed).standard_normal((n, 2))).astype(np.float32)
     )
 
 
 def all_pairs(Y):
-    difference = Y[:, :, None] - Y[:, None, :]
-    q = 1 / (1 + (difference**2).sum(axis=0))
+    difference = Y[:, None] - Y[None]
+    q = 1 / (1 + (difference**2).sum(axis=2))
     return difference, q
 
 
@@ -132,7 +134,7 @@ def test_a_row_that_all_others_have_as_neighbour(cupy):
     P, (difference, q) = dense(affinities), all_pairs(on_host(positions).astype(float))
     np.testing.assert_allclose(P, P.T)
     np.testing.assert_allclose(
-        on_host(forces), (P * q * difference).sum(axis=2), rtol=1e-4, atol=1e-8
+        on_host(forces), ((P * q)[:, :, None] * difference).sum(axis=1), rtol=1e-4, atol=1e-8
     )
 
 
@@ -143,7 +145,7 @@ def test_attraction_and_divergence(cupy, graph):
     attraction(affinities, positions, forces, divergence=divergence)
     P, (difference, q) = dense(affinities), all_pairs(on_host(positions).astype(float))
     np.testing.assert_allclose(
-        on_host(forces), (P * q * difference).sum(axis=2), rtol=1e-4, atol=1e-9
+        on_host(forces), ((P * q)[:, :, None] * difference).sum(axis=1), rtol=1e-4, atol=1e-9
     )
     np.testing.assert_allclose(
         on_host(divergence), (xlogy(P, P) - P * np.log(q)).sum(axis=1), rtol=1e-4, atol=1e-9
@@ -159,8 +161,8 @@ def test_repulsion_by_grid(cupy, spread, error):
     positions = positions_of(cupy, spread, n)
     field, normalisation = repulsion.Repulsion(n, exact=False).field(positions)
     difference, q = all_pairs(on_host(positions).astype(float))
-    forces = (q * q * difference).sum(axis=2)
-    found = -0.5 * on_host(field)[1:]
+    forces = ((q * q)[:, :, None] * difference).sum(axis=1)
+    found = -0.5 * on_host(field)[1:].T
     assert float(normalisation) == pytest.approx(q.sum() - n, rel=5e-5)
     assert np.sqrt(((found - forces) ** 2).sum() / (forces**2).sum()) < error
 
@@ -169,21 +171,83 @@ def test_repulsion_pair_by_pair(cupy):
     positions = positions_of(cupy, 10.0)
     field, normalisation = repulsion.Repulsion(N).field(positions)
     difference, q = all_pairs(on_host(positions).astype(float))
-    forces = (q * q * difference).sum(axis=2)
-    np.testing.assert_allclose(-0.5 * on_host(field)[1:], forces, rtol=1e-3, atol=1e-5)
+    forces = ((q * q)[:, :, None] * difference).sum(axis=1)
+    np.testing.assert_allclose(-0.5 * on_host(field)[1:].T, forces, rtol=1e-3, atol=1e-5)
     assert float(normalisation) == pytest.approx(q.sum() - N, rel=1e-5)
 
 
 def test_the_grid_follows_the_map_and_stays_within_bounds(cupy):
-    small, wide = (repulsion.box_around(positions_of(cupy, spread), 0.5) for spread in (0.1, 100.0))
+    small, wide = (grid.box_around(positions_of(cupy, spread), 0.5) for spread in (0.1, 100.0))
     assert (small.step, wide.step) == (0.1, 0.5)
     assert max(small.nodes) < 40 < 500 < max(wide.nodes)
-    lost = repulsion.box_around(positions_of(cupy, 1e6), 0.5)
-    assert max(lost.nodes) <= repulsion.MAX_NODES * 1.1
+    lost = grid.box_around(positions_of(cupy, 1e6), 0.5)
+    assert max(lost.nodes) <= grid.MAX_NODES
     assert lost.step > 100
     flat = positions_of(cupy, 10.0)
-    flat[1] = 0.0
-    assert repulsion.box_around(flat, 0.5).nodes[1] < 20
+    flat[:, 1] = 0.0
+    assert grid.box_around(flat, 0.5).nodes[1] < 20
+
+
+def test_sizes_of_grids_are_few_and_transform_fast():
+    sizes = grid._sizes()
+    assert len(sizes) < 55
+    assert (sizes[0], sizes[-1]) == (grid.MARGIN, grid.MAX_NODES)
+    assert all(small < large for small, large in pairwise(sizes))
+    for size in sizes:
+        assert 2**30 * 3**20 * 5**15 % size == 0
+
+
+def test_room_is_for_twice_what_the_map_grew_by(cupy):
+    forces = repulsion.Repulsion(N, exact=False)
+    start = on_host(positions_of(cupy))
+    width = float(np.ptp(start, axis=0).max())
+    for factor, room in [(1.0, 0.05), (1.1, 0.2), (1.1, 0.05), (5.0, 0.5)]:
+        box = forces.frame(cupy.asarray(np.float32(factor) * start))
+        least = (factor * width * (1 + room)) / box.step + grid.MARGIN
+        assert least <= max(box.nodes) <= 1.3 * least
+
+
+@pytest.mark.parametrize("is_far", [True, False])
+def test_a_row_that_leaves_the_grid_is_noticed_once(cupy, is_far):
+    forces = repulsion.Repulsion(N, exact=False)
+    positions = positions_of(cupy)
+    box = forces.frame(positions)
+    forces.field(positions, box)
+    assert not forces.was_left()
+    positions[7] = np.float32(1e30 if is_far else np.nan)
+    forces.field(positions, box)
+    assert forces.was_left()
+    assert not forces.was_left()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_iterations_are_done_over_where_rows_left_the_grid(cupy, graph, monkeypatch, exact):
+    """Too small grids for ten iterations end where a grid of its own for each does, to the bit."""
+    problem = Problem(N, 5, perplexity=10.0, learning_rate=300.0, max_iter=300)
+    asked = []
+    was_left = repulsion.Repulsion.was_left
+    monkeypatch.setattr(
+        repulsion.Repulsion, "was_left", lambda self: asked.append(was_left(self)) or asked[-1]
+    )
+
+    def run(stretch, room):
+        monkeypatch.setattr(descent_module, "STRETCH", stretch)
+        monkeypatch.setattr(repulsion, "LEAST_ROOM", room)
+        monkeypatch.setattr(repulsion, "MOST_ROOM", room)
+        asked.clear()
+        forces = repulsion.Repulsion(N, exact=exact)
+        descent = Descent(
+            problem, affinities_of(cupy, graph), forces, positions_of(cupy, 20.0), Run()
+        )
+        descent.run_phases(last_iterations(problem.phases, 55))
+        assert descent.done == 55
+        return on_host(descent.positions)
+
+    expected = run(1, 0.0)
+    assert asked == [False] * 55
+    found = run(10, -0.2)
+    assert asked == [not exact] * 6
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_gradient_is_that_of_the_divergence(cupy, graph):
@@ -209,10 +273,10 @@ def test_the_gradient_is_that_of_the_divergence(cupy, graph):
     for row in (0, 33, 400):
         for axis in (0, 1):
             up, down = Y.copy(), Y.copy()
-            up[axis, row] += 1e-4
-            down[axis, row] -= 1e-4
+            up[row, axis] += 1e-4
+            down[row, axis] -= 1e-4
             slope = (kl(up) - kl(down)) / 2e-4
-            assert gradient[axis, row] == pytest.approx(slope / 4, rel=5e-3, abs=1e-7)
+            assert gradient[row, axis] == pytest.approx(slope / 4, rel=5e-3, abs=1e-7)
 
 
 @pytest.mark.skipif(
@@ -246,7 +310,7 @@ def test_positions_that_are_not_finite_are_named(cupy):
     from tsne_backends.errors import EmbeddingError
 
     positions = positions_of(cupy)
-    positions[0, 3] = np.float32(np.nan)
+    positions[3, 0] = np.float32(np.nan)
     with pytest.raises(EmbeddingError, match="diverged on the GPU"):
         repulsion.Repulsion(N, exact=False).field(positions)
 

@@ -205,7 +205,7 @@ class CumlBackend(Backend):
         with run.phase("check"):
             quality = check_map(graph, descent.positions)
         return Embedding(
-            on_host(descent.positions.T).copy(),
+            on_host(descent.positions),
             kl,
             descent.done,
             self._details(problem, graph.search, k, (n_theirs, descent.done - n_theirs), device),
@@ -260,7 +260,7 @@ def _after_theirs(problem: Problem, graph: Any, start: Any, n_iter: int) -> Any:
 
     if n_iter:
         return cuml_positions(problem, graph, start, n_iter)
-    return cupy.asarray(start.T, dtype=cupy.float32, order="C")
+    return cupy.asarray(start, dtype=cupy.float32, order="C")
 
 
 def _refuse_size(problem: Problem, gpu: LocalGpu) -> str:

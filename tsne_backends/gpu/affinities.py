@@ -118,7 +118,7 @@ def attraction(
     Parameters
     ----------
     affinities : Affinities
-    positions, forces : cupy.ndarray of shape (2, n_samples), float32
+    positions, forces : cupy.ndarray of shape (n_samples, 2), float32
     divergence : cupy.ndarray of shape (n_samples,), float32, optional
         Gets every row's Σ p log(p (1 + d²)), from which the KL divergence is made.
     """
@@ -135,7 +135,6 @@ def attraction(
         a.values,
         positions,
         a.sums,
-        n,
         pieces,
         want_kl,
     )

@@ -31,7 +31,7 @@ def check_map(graph: GpuGraph, positions: Any) -> dict[str, float]:
     ----------
     graph : GpuGraph
         The neighbours of the data.
-    positions : cupy.ndarray of shape (2, n_samples), float32
+    positions : cupy.ndarray of shape (n_samples, 2), float32
         The map.
 
     Returns
@@ -48,8 +48,8 @@ def check_map(graph: GpuGraph, positions: Any) -> dict[str, float]:
     """
     shares = _preserved_shares(graph, positions)
     value = float(shares.mean())
-    spread = float(positions.std(axis=1).max())
-    chance = NEIGHBORS / max(1, positions.shape[1] - 1)
+    spread = float(positions.std(axis=0).max())
+    chance = NEIGHBORS / max(1, len(positions) - 1)
     if spread < LEAST_SPREAD:
         _warn(
             f"has collapsed: it is {spread:.2g} units wide. Allow it more iterations, a higher "
@@ -73,14 +73,14 @@ def _preserved_shares(graph: GpuGraph, positions: Any) -> np.ndarray:
     """Return, for each row of a sample, the share of neighbours that stay."""
     import cupy
 
-    n = positions.shape[1]
+    n = len(positions)
     k = min(NEIGHBORS, graph.indices.shape[1])
     sample = np.random.RandomState(0).permutation(n)[:SAMPLE]
     shares = []
     for block in blocks(len(sample), n):
         rows = cupy.asarray(sample[block])
         squared = cupy.zeros((len(rows), n), dtype=cupy.float32)
-        for axis in positions:
+        for axis in positions.T:
             squared += (axis[rows][:, None] - axis[None, :]) ** 2
         squared[cupy.arange(len(rows)), rows] = cupy.inf
         kept = cupy.zeros(len(rows))

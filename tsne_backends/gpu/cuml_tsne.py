@@ -43,7 +43,7 @@ def cuml_positions(
 
     Returns
     -------
-    cupy.ndarray of shape (2, n_samples), float32
+    cupy.ndarray of shape (n_samples, 2), float32
     """
     import cupy
     from cuml.manifold import TSNE
@@ -62,7 +62,7 @@ def cuml_positions(
     model = TSNE(**tsne_parameters(problem, k, n_iter))
     cupy.cuda.get_current_stream().synchronize()  # cuML works on a stream of its own
     embedding = cupy.asarray(model.fit_transform(unit, knn_graph=(indices, squared)))
-    return cupy.ascontiguousarray(embedding.T, dtype=cupy.float32)
+    return cupy.ascontiguousarray(embedding, dtype=cupy.float32)
 
 
 def tsne_parameters(problem: Problem, k: int, n_iter: int) -> dict[str, Any]:

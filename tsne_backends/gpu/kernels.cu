@@ -2,9 +2,9 @@
 // warp tricks: the tests compile this very file for the processor.
 //
 // Matrices of k neighbours lie "column by column", entry c of row i at c * n + i, so that the
-// threads of neighbouring rows read neighbouring words. Positions are two runs of n floats. Nothing
-// here depends on the order in which threads run: sums are taken by one thread in a fixed order, or
-// in whole numbers.
+// threads of neighbouring rows read neighbouring words. The two coordinates of a row lie side by
+// side, so that a row somewhere else comes with one sector of memory. Nothing here depends on the
+// order in which threads run: sums are taken by one thread in a fixed order, or in whole numbers.
 
 // Steps of the bisection for a row's bandwidth, and how near the entropy must come.
 #define BISECTIONS 64
@@ -78,10 +78,10 @@ extern "C" __global__ void join(const int* neighbors, const float* affinities, f
 }
 
 // Force on a row at (x, y) along one edge, and the edge's share of the KL divergence.
-__device__ void pull(float p, float x, float y, const float* positions, int n, int j, int want_kl,
+__device__ void pull(float p, float x, float y, const float* positions, int j, int want_kl,
                      float* sums)
 {
-  float dx = x - positions[j], dy = y - positions[n + j];
+  float dx = x - positions[2LL * j], dy = y - positions[2LL * j + 1];
   float distance = 1.0f + dx * dx + dy * dy;
   sums[0] += p / distance * dx;
   sums[1] += p / distance * dy;
@@ -92,15 +92,15 @@ __device__ void pull(float p, float x, float y, const float* positions, int n, i
 // thread would keep all others waiting. Piece s belongs to row owners[s] and begins at firsts[s].
 extern "C" __global__ void attract_pieces(const int* owners, const long long* firsts,
                                           const int* columns, const float* values,
-                                          const float* positions, float* sums, int n, int pieces,
+                                          const float* positions, float* sums, int pieces,
                                           int want_kl)
 {
   long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (s >= pieces) return;
   int i = owners[s];
-  float x = positions[i], y = positions[n + i], local[3] = {0.0f, 0.0f, 0.0f};
+  float x = positions[2LL * i], y = positions[2LL * i + 1], local[3] = {0.0f, 0.0f, 0.0f};
   for (long long e = firsts[s]; e < firsts[s + 1]; e++)
-    pull(values[e], x, y, positions, n, columns[e], want_kl, local);
+    pull(values[e], x, y, positions, columns[e], want_kl, local);
   sums[s] = local[0];
   sums[pieces + s] = local[1];
   sums[2LL * pieces + s] = local[2];
@@ -114,18 +114,18 @@ extern "C" __global__ void attract(const int* neighbors, const float* joint, con
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  float x = positions[i], y = positions[n + i], local[3] = {0.0f, 0.0f, 0.0f};
+  float x = positions[2LL * i], y = positions[2LL * i + 1], local[3] = {0.0f, 0.0f, 0.0f};
   for (int c = 0; c < k; c++) {
     long long entry = (long long)c * n + i;
-    pull(joint[entry], x, y, positions, n, neighbors[entry], want_kl, local);
+    pull(joint[entry], x, y, positions, neighbors[entry], want_kl, local);
   }
   for (int s = starts[i]; s < starts[i + 1]; s++) {
     local[0] += sums[s];
     local[1] += sums[pieces + s];
     local[2] += sums[2LL * pieces + s];
   }
-  forces[i] = local[0];
-  forces[n + i] = local[1];
+  forces[2 * i] = local[0];
+  forces[2 * i + 1] = local[1];
   if (want_kl) divergence[i] = local[2];
 }
 
@@ -146,36 +146,60 @@ __device__ int spline(float coordinate, int nodes, float* weights, float* slopes
   return node - 1;
 }
 
-// Spreads a charge of 1 a row over the 4 x 4 nodes around it.
-extern "C" __global__ void spread(const float* positions, unsigned long long* charge, int n,
-                                  int nodes_x, int nodes_y, float left, float bottom,
+// Whether the splines of a row reach only nodes that there are; not where it is not finite.
+__device__ int is_within(float coordinate, int nodes)
+{
+  return coordinate >= 1.0f && coordinate < nodes - 2.0f;
+}
+
+// Spreads a charge of 1 a row over the 4 x 4 nodes around it; `outside` is set where these do not
+// exist, and the grid is not to be used.
+extern "C" __global__ void spread(const float* positions, unsigned long long* charge, int* outside,
+                                  int n, int nodes_x, int nodes_y, float left, float bottom,
                                   float nodes_per_unit)
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   float wx[4], wy[4], slopes[4];
-  int first_x = spline((positions[i] - left) * nodes_per_unit, nodes_x, wx, slopes);
-  int first_y = spline((positions[n + i] - bottom) * nodes_per_unit, nodes_y, wy, slopes);
+  float x = (positions[2 * i] - left) * nodes_per_unit;
+  float y = (positions[2 * i + 1] - bottom) * nodes_per_unit;
+  if (!is_within(x, nodes_x) || !is_within(y, nodes_y)) {
+    outside[0] = 1;
+    return;
+  }
+  int first_x = spline(x, nodes_x, wx, slopes), first_y = spline(y, nodes_y, wy, slopes);
   for (int a = 0; a < 4; a++)
     for (int b = 0; b < 4; b++)
       atomicAdd(&charge[(long long)(first_x + a) * nodes_y + first_y + b],
                 (unsigned long long)(wx[a] * wy[b] * CHARGE_UNIT));
 }
 
-// The potential at every row and its gradient: three runs of n floats.
+// Takes the charges off the grid, which is left empty, as density of a grid whose rows are `pitch`
+// nodes long: one thread a node.
+extern "C" __global__ void take(unsigned long long* charge, float* density, int nodes_x,
+                                int nodes_y, int pitch)
+{
+  long long node = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (node >= (long long)nodes_x * nodes_y) return;
+  density[node / nodes_y * pitch + node % nodes_y] = (float)charge[node] / CHARGE_UNIT;
+  charge[node] = 0;
+}
+
+// The potential at every row and its gradient: three runs of n floats. Rows of the potential's grid
+// are `pitch` nodes long, of which the first `nodes_y` count.
 extern "C" __global__ void gather(const float* positions, const float* potential, float* field,
-                                  int n, int nodes_x, int nodes_y, float left, float bottom,
-                                  float nodes_per_unit)
+                                  int n, int nodes_x, int nodes_y, int pitch, float left,
+                                  float bottom, float nodes_per_unit)
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   float wx[4], wy[4], sx[4], sy[4];
-  int first_x = spline((positions[i] - left) * nodes_per_unit, nodes_x, wx, sx);
-  int first_y = spline((positions[n + i] - bottom) * nodes_per_unit, nodes_y, wy, sy);
+  int first_x = spline((positions[2 * i] - left) * nodes_per_unit, nodes_x, wx, sx);
+  int first_y = spline((positions[2 * i + 1] - bottom) * nodes_per_unit, nodes_y, wy, sy);
   float value = 0.0f, gx = 0.0f, gy = 0.0f;
   for (int a = 0; a < 4; a++)
     for (int b = 0; b < 4; b++) {
-      float node = potential[(long long)(first_x + a) * nodes_y + first_y + b];
+      float node = potential[(long long)(first_x + a) * pitch + first_y + b];
       value += wx[a] * wy[b] * node;
       gx += sx[a] * wy[b] * node;
       gy += wx[a] * sy[b] * node;
@@ -190,10 +214,10 @@ extern "C" __global__ void gather_exact(const float* positions, float* field, in
 {
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  float x = positions[i], y = positions[n + i];
+  float x = positions[2 * i], y = positions[2 * i + 1];
   float value = 0.0f, gx = 0.0f, gy = 0.0f;
   for (int j = 0; j < n; j++) {
-    float dx = x - positions[j], dy = y - positions[n + j];
+    float dx = x - positions[2LL * j], dy = y - positions[2LL * j + 1];
     float q = 1.0f / (1.0f + dx * dx + dy * dy);
     if (j != i) value += q;
     gx -= 2.0f * q * q * dx;
@@ -216,8 +240,9 @@ extern "C" __global__ void move(float* positions, float* velocity, float* gains,
   if (i >= n) return;
   float share = 0.5f / (float)normalisation[0], norm = 0.0f;
   for (int axis = 0; axis < 2; axis++) {
-    long long entry = (long long)axis * n + i;
-    float gradient = exaggeration * attraction[entry] + share * field[n + entry];
+    long long entry = 2 * i + axis;
+    float gradient =
+        exaggeration * attraction[entry] + share * field[(long long)(axis + 1) * n + i];
     float gain = gains[entry];
     gain = velocity[entry] * gradient < 0.0f ? gain + 0.2f : gain * 0.8f;
     gain = gain < LEAST_GAIN ? LEAST_GAIN : gain;
@@ -228,4 +253,20 @@ extern "C" __global__ void move(float* positions, float* velocity, float* gains,
     positions[entry] += velocity[entry];
   }
   norms[i] = norm;
+}
+
+// Least x and y, and least -x and -y, of every `threads`-th row: four runs of `threads` floats. A
+// coordinate that is not a number stays one.
+extern "C" __global__ void extents(const float* positions, float* parts, int n, int threads)
+{
+  long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (t >= threads) return;
+  for (int side = 0; side < 4; side++) {
+    float sign = side < 2 ? 1.0f : -1.0f, least = sign * positions[2 * (t % n) + side % 2];
+    for (long long i = t + threads; i < n; i += threads) {
+      float value = sign * positions[2 * i + side % 2];
+      if (value < least || value != value) least = value;
+    }
+    parts[(long long)side * threads + t] = least;
+  }
 }

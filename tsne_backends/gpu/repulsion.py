@@ -5,6 +5,9 @@ the kernel by FFT, and read back at the rows by the same splines, whose own smoo
 out. Repulsion is -1/2 of the potential's gradient and the normalisation Z its sum, so that one
 charge and one kernel do where FIt-SNE (Linderman et al. 2019) and cuML take four. The grid grows
 with the map: its step stays below the kernel's width of one unit, or forces between near rows blur.
+
+A grid can be laid with room around the map and serve several iterations: to look where the rows are
+means to wait for the GPU. Whether a row has left it in the meantime can be asked afterwards.
 """
 
 from __future__ import annotations
@@ -13,41 +16,42 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from tsne_backends.errors import EmbeddingError
+from tsne_backends.gpu.arrays import on_host
+from tsne_backends.gpu.grid import LEAST_ROOM, MOST_ROOM, STEP, Box, box_around, box_over, corners
 from tsne_backends.gpu.kernels import launch
 
-#: Step of the grid in units of the map. Of repulsion among 3,000 rows, Gaussian with a standard
-#: deviation of 1, 10 and 30 units, it leaves errors of 0.06, 0.5 and 1.8 %, and of the
-#: normalisation less than 0.002 %; 1/2 leaves 0.25, 2.3 and 6.3 %. Clusters narrower than a step
-#: within a wide map, as in early exaggeration, have errors of 5 %.
-STEP = 1 / 3
-#: Small maps get at least so many nodes per axis, as long as the step stays above the least: finer,
-#: single precision could no longer tell neighbouring nodes apart.
-LEAST_NODES, LEAST_STEP = 64, 0.1
-#: Widest grid, in nodes per axis; where points fly apart, the step grows instead. Its transforms
-#: take 64 MB each, half a gigabyte while they are made.
-MAX_NODES = 2_000
-#: Nodes beyond the outermost rows, which the splines reach.
-MARGIN = 6
 #: Rows up to which forces are summed pair by pair: quicker than launching a transform.
 EXACT_ROWS = 8_192
 #: Least sum of 1 / (1 + d²) over pairs: two rows a hundred thousand units apart.
 LEAST_NORMALISATION = 1e-10
-#: Widest map, in units: squares of distances still have room in single precision.
-LARGEST_SPAN = 1e15
 #: What one whole number of a spread charge stands for; see ``kernels.cu``.
 CHARGE_UNIT = 2.0**-40
 
 
 @dataclass(frozen=True)
-class Box:
-    """The grid over the map as it is now: nodes per axis, the first node, and the step."""
+class _Grid:
+    """What grids of one size and step share: no charges yet, and the kernel's transform.
+
+    Attributes
+    ----------
+    nodes : tuple of int
+    step : float
+    charge : cupy.ndarray of shape nodes, uint64
+        Zeros between iterations.
+    density : cupy.ndarray of twice the shape, float32
+        Zeros beyond the nodes, or the ends of the map would repel each other around the edge.
+    kernel : cupy.ndarray, float32
+        See `kernel_transform`.
+    own : cupy.ndarray of shape (), float64
+        What all rows see of themselves.
+    """
 
     nodes: tuple[int, int]
-    first: tuple[float, float]
     step: float
+    charge: Any
+    density: Any
+    kernel: Any
+    own: Any
 
 
 class Repulsion:
@@ -69,15 +73,32 @@ class Repulsion:
         self._n = n_samples
         self._exact = n_samples <= EXACT_ROWS if exact is None else exact
         self._field = cupy.empty((3, n_samples), dtype=cupy.float32)
-        self._kernel: Any = None
-        self._kernel_of: tuple[tuple[int, int], float] | None = None
+        self._outside = cupy.zeros(1, dtype=cupy.int32)
+        self._grid: _Grid | None = None
+        self._span = 0.0
 
-    def field(self, positions: Any) -> tuple[Any, Any]:
+    def frame(self, positions: Any) -> Box:
+        """Return a grid with room for what the map may grow by in a few iterations.
+
+        Raises
+        ------
+        EmbeddingError
+            A position is not finite.
+        """
+        low, high = corners(positions)
+        before, self._span = self._span, float((high - low).max())
+        growth = self._span / before - 1 if before else 0.0
+        return box_over(low, high, self._step, min(MOST_ROOM, max(LEAST_ROOM, 2 * growth)))
+
+    def field(self, positions: Any, box: Box | None = None) -> tuple[Any, Any]:
         """Return the potential with its gradient at every row, and the normalisation.
 
         Parameters
         ----------
-        positions : cupy.ndarray of shape (2, n_samples), float32
+        positions : cupy.ndarray of shape (n_samples, 2), float32
+        box : Box, optional
+            The grid; where not given, one that fits. What is returned has no meaning where a row
+            lies outside of it; see `was_left`.
 
         Returns
         -------
@@ -90,70 +111,56 @@ class Repulsion:
         Raises
         ------
         EmbeddingError
-            A position is not finite.
+            A position is not finite, and no box was given.
         """
         import cupy
 
-        n, box = cupy.int32(self._n), box_around(positions, self._step)
+        box = box_around(positions, self._step) if box is None else box
         if self._exact:
-            launch("gather_exact", self._n, positions, self._field, n)
+            launch("gather_exact", self._n, positions, self._field, cupy.int32(self._n))
             normalisation = self._field[0].sum(dtype=cupy.float64)
         else:
-            own = self._by_grid(positions, box, n)
-            normalisation = self._field[0].sum(dtype=cupy.float64) - self._n * own
+            own = self._by_grid(positions, box)
+            normalisation = self._field[0].sum(dtype=cupy.float64) - own
         # Where points fly apart the grid is coarse, and rounding would turn the sign.
         return self._field, cupy.maximum(normalisation, cupy.float64(LEAST_NORMALISATION))
 
-    def _by_grid(self, positions: Any, box: Box, n: Any) -> Any:
-        """Fill the field from a grid, and return what a row sees of itself, 1 but for rounding."""
+    def was_left(self) -> bool:
+        """Say whether a row lay outside of a grid since this was asked last; waits for the GPU."""
+        left = bool(on_host(self._outside)[0])
+        if left:
+            self._outside[:] = 0
+        return left
+
+    def _by_grid(self, positions: Any, box: Box) -> Any:
+        """Fill the field from a grid, and return what all rows see of themselves: about 1 each."""
         import cupy
 
+        grid, padded = self._grid_of(box), tuple(2 * side for side in box.nodes)
+        n, pitch = cupy.int32(self._n), cupy.int32(padded[1])
         nodes = (cupy.int32(box.nodes[0]), cupy.int32(box.nodes[1]))
-        place = (cupy.float32(box.first[0]), cupy.float32(box.first[1]))
-        per_unit = cupy.float32(1 / box.step)
-        charge = cupy.zeros(box.nodes, dtype=cupy.uint64)
-        launch("spread", self._n, positions, charge, n, *nodes, *place, per_unit)
-        # Twice the nodes, or the ends of the map would repel each other around the edge.
-        padded = (2 * box.nodes[0], 2 * box.nodes[1])
-        density = charge.astype(cupy.float32) * cupy.float32(CHARGE_UNIT)
-        kernel, own = self._kernel_for(padded, box.step)
-        spectrum = cupy.fft.rfft2(density, s=padded) * kernel
-        potential = cupy.fft.irfft2(spectrum, s=padded)[: box.nodes[0], : box.nodes[1]]
-        potential = cupy.ascontiguousarray(potential, dtype=cupy.float32)
-        launch("gather", self._n, positions, potential, self._field, n, *nodes, *place, per_unit)
-        return own
+        place = (*map(cupy.float32, box.first), cupy.float32(1 / box.step))
+        launch("spread", self._n, positions, grid.charge, self._outside, n, *nodes, *place)
+        launch("take", grid.charge.size, grid.charge, grid.density, *nodes, pitch)
+        spectrum = cupy.fft.rfft2(grid.density)
+        spectrum *= grid.kernel
+        potential = cupy.fft.irfft2(spectrum, s=padded)
+        launch("gather", self._n, positions, potential, self._field, n, *nodes, pitch, *place)
+        return grid.own
 
-    def _kernel_for(self, padded: tuple[int, int], step: float) -> tuple[Any, Any]:
-        """Return the kernel's transform, made anew only where the grid has changed."""
-        if self._kernel_of != (padded, step):
-            self._kernel = kernel_transform(padded, step)
-            self._kernel_of = (padded, step)
-        kernel, own = self._kernel
-        return kernel, own
+    def _grid_of(self, box: Box) -> _Grid:
+        """Return what goes with a box, made anew only where its size or step has changed."""
+        import cupy
 
-
-def box_around(positions: Any, step: float) -> Box:
-    """Return the grid that covers all rows, of a size that transforms fast.
-
-    Raises
-    ------
-    EmbeddingError
-        A position is not finite, or too far away for its square to be.
-    """
-    import cupy
-
-    corners = cupy.asnumpy(cupy.stack([positions.min(axis=1), positions.max(axis=1)]))
-    low, high = corners.astype(np.float64)
-    if not (np.isfinite(corners).all() and (high - low).max() < LARGEST_SPAN):
-        raise EmbeddingError(
-            "The optimisation diverged on the GPU: some coordinates are not finite, or too far "
-            "apart for single precision. Try a smaller learning rate, or learning_rate='auto'."
-        )
-    span = float((high - low).max())
-    step = max(_step_for(span, step), span / (MAX_NODES - MARGIN))
-    nodes = [_fast_size(math.ceil(side / step) + MARGIN) for side in high - low]
-    first = (low + high) / 2 - (np.array(nodes) - 1) / 2 * step
-    return Box((nodes[0], nodes[1]), (float(first[0]), float(first[1])), step)
+        grid = self._grid
+        if grid is None or (grid.nodes, grid.step) != (box.nodes, box.step):
+            self._grid = grid = None  # its memory is free for the next
+            padded = (2 * box.nodes[0], 2 * box.nodes[1])
+            kernel, own = kernel_transform(padded, box.step)
+            charge = cupy.zeros(box.nodes, dtype=cupy.uint64)
+            density = cupy.zeros(padded, dtype=cupy.float32)
+            self._grid = grid = _Grid(box.nodes, box.step, charge, density, kernel, self._n * own)
+        return grid
 
 
 def kernel_transform(padded: tuple[int, int], step: float) -> tuple[Any, Any]:
@@ -195,22 +202,3 @@ def kernel_transform(padded: tuple[int, int], step: float) -> tuple[Any, Any]:
     # The other half of the spectrum mirrors this one, but for its two ends.
     own = (2 * seen.sum() - seen[0] - seen[half - 1]) / (padded[0] * padded[1])
     return cupy.ascontiguousarray(transform, dtype=cupy.float32), own
-
-
-def _step_for(span: float, step: float) -> float:
-    """Return the step, or for small maps a finer one: of a few, so that the kernel can be kept."""
-    finer = (step, step / 1.5, step / 2.25)
-    return next((one for one in finer if one <= span / LEAST_NODES), min(step, LEAST_STEP))
-
-
-def _fast_size(least: int) -> int:
-    """Return the next number whose only prime factors are 2, 3 and 5."""
-    size = least
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 1

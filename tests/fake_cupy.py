@@ -185,15 +185,9 @@ def make_cupy(gpu_name, synchronize):
     cupy.inf = np.inf
     cupy.ndarray = DeviceArray
     cupy.RawModule = RawModule
+    plans = types.SimpleNamespace(clear=lambda: None)
     cupy.fft = types.SimpleNamespace(
-        # Of the precision of what is given, as in CuPy.
-        rfft2=lambda a, s=None: on_device(
-            np.fft.rfft2(bare(a), s=s).astype(np.result_type(a.dtype, np.complex64))
-        ),
-        config=types.SimpleNamespace(
-            get_plan_cache=lambda: types.SimpleNamespace(clear=lambda: None)
-        ),
-        irfft2=lambda a, s=None: on_device(np.fft.irfft2(bare(a), s=s).astype(np.float32)),
+        config=types.SimpleNamespace(get_plan_cache=lambda: plans),
     )
     cupy.linalg = types.SimpleNamespace(
         eigh=lambda a: tuple(map(on_device, np.linalg.eigh(bare(a))))
@@ -211,3 +205,24 @@ def make_cupy(gpu_name, synchronize):
     cupy.get_default_memory_pool = lambda: pools["memory"]
     cupy.get_default_pinned_memory_pool = lambda: pools["pinned"]
     return cupy
+
+
+def make_cupyx():
+    """Return ``cupyx`` with its transforms, of the precision of what is given."""
+    cupyx, scipy = types.ModuleType("cupyx"), types.ModuleType("cupyx.scipy")
+    fft = types.ModuleType("cupyx.scipy.fft")
+
+    def rfft2(x, s=None, *, norm=None):
+        spectrum = np.fft.rfft2(bare(x), s=s, norm=norm)
+        return on_device(spectrum.astype(np.result_type(x.dtype, np.complex64)))
+
+    def irfft2(x, s=None, *, norm=None, overwrite_x=False):
+        assert x.dtype == np.complex64
+        result = on_device(np.fft.irfft2(bare(x), s=s, norm=norm).astype(np.float32))
+        if overwrite_x:
+            bare(x)[...] = np.nan
+        return result
+
+    fft.rfft2, fft.irfft2 = rfft2, irfft2
+    cupyx.scipy, scipy.fft = scipy, fft
+    return [cupyx, scipy, fft]

@@ -14,7 +14,7 @@ import types
 import typing
 
 import numpy as np
-from fake_cupy import DeviceArray, RawModule, bare, make_cupy, on_device
+from fake_cupy import DeviceArray, RawModule, bare, make_cupy, make_cupyx, on_device
 
 from tsne_backends.backends import cuml as backend_module
 from tsne_backends.gpu import hardware, kernels
@@ -59,23 +59,6 @@ class Resources:
         Resources.settled = False  # what CuPy does from now on, the next search must wait for
 
 
-class IndexParams:
-    def __init__(
-        self,
-        *,
-        metric=None,
-        metric_arg=None,
-        graph_degree=None,
-        intermediate_graph_degree=None,
-        max_iterations=None,
-        termination_threshold=None,
-        return_distances=None,
-        dist_comp_dtype="auto",
-    ):
-        assert graph_degree <= intermediate_graph_degree
-        self.metric = metric
-
-
 class AllNeighborsParams:
     def __init__(
         self,
@@ -88,13 +71,11 @@ class AllNeighborsParams:
         nn_descent_params=None,
     ):
         assert algo in ("brute_force", "ivf_pq", "nn_descent")
-        assert nn_descent_params is None or nn_descent_params.metric == metric
         self.algo = algo
 
 
 def make_cuvs(faults):
     all_neighbors = types.ModuleType("cuvs.neighbors.all_neighbors")
-    nn_descent = types.ModuleType("cuvs.neighbors.nn_descent")
     brute_force = types.ModuleType("cuvs.neighbors.brute_force")
 
     def build(
@@ -117,8 +98,7 @@ def make_cuvs(faults):
             raise RuntimeError("std::bad_alloc: out_of_memory: CUDA error")
         rows = bare(dataset)
         found, squared = nearest(rows, rows, k)
-        if params.algo == "nn_descent":
-            found = faults.get("descent", lambda found: found)(found.copy())
+        assert params.algo == "brute_force"
         indices[...], distances[...] = on_device(found), on_device(squared.astype(np.float32))
         return indices, distances
 
@@ -131,19 +111,19 @@ def make_cuvs(faults):
     def search(index, queries, k, neighbors=None, distances=None, resources=None, prefilter=None):
         resources.start()
         found, squared = nearest(bare(queries), index, k)
+        found = faults.get("near", lambda found: found)(found.copy())
         neighbors[...], distances[...] = on_device(found), on_device(squared.astype(np.float32))
         return distances, neighbors
 
     all_neighbors.AllNeighborsParams, all_neighbors.build = AllNeighborsParams, build
-    nn_descent.IndexParams = IndexParams
     brute_force.build, brute_force.search = build_index, search
     cuvs, neighbors = types.ModuleType("cuvs"), types.ModuleType("cuvs.neighbors")
     cuvs.neighbors = neighbors
     common = types.ModuleType("cuvs.common")
     cuvs.common, common.Resources = common, Resources
-    for module in (all_neighbors, nn_descent, brute_force):
+    for module in (all_neighbors, brute_force):
         setattr(neighbors, module.__name__.rpartition(".")[2], module)
-    return [cuvs, common, neighbors, all_neighbors, nn_descent, brute_force]
+    return [cuvs, common, neighbors, all_neighbors, brute_force]
 
 
 # cuML 26.10.
@@ -321,7 +301,8 @@ def install(monkeypatch, folder, release="26.10.0"):
     TSNE.made = ()
     Resources.settled = True
     Resources.pending.clear()
-    for module in [make_cupy(GPU.name, Resources.cupy_waited), *make_cuvs(faults), *make_cuml()]:
+    stand_ins = [make_cupy(GPU.name, Resources.cupy_waited), *make_cupyx()]
+    for module in [*stand_ins, *make_cuvs(faults), *make_cuml()]:
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for module in (hardware, backend_module):

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import sys
 import warnings
 import weakref
@@ -266,33 +267,26 @@ def test_divergence_is_named():
 # Neighbours by other searches.
 
 
-def descent(faults, n=4_000, **changes):
+def approximately(n=5_000, **changes):
     from tsne_backends.gpu import neighbors
 
     X = blobs(n, 6)
-    problem = replace(sized(n, 6, perplexity=5.0, repeatable=False), **changes)
+    problem = replace(sized(n, 6, perplexity=5.0), **changes)
     graph = neighbors.gpu_graph(problem, X, 15, "approximate")
     assert not Resources.pending, "cuVS was not waited for"
     return graph.search
 
 
-def test_large_data_are_searched_approximately(gpu):
-    assert "NN-descent" in descent(gpu)
-    assert "cells" in descent(gpu, repeatable=True)
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_large_data_are_searched_approximately(repeatable):
+    assert "cells" in approximately(repeatable=repeatable)
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (lambda found: np.roll(found, 7, axis=0), "found 0 %"),
-        (lambda found: np.where(found == found[:, -1:], 2**31 - 1, found), ""),
-        (lambda found: np.repeat(found[:, :1], found.shape[1], axis=1), ""),
-    ],
-)
-def test_a_search_that_falls_short_is_replaced(gpu, caplog, fault, reason):
-    gpu["descent"] = fault
-    assert "brute force" in descent(gpu)
-    assert reason in caplog.text
+@pytest.mark.parametrize("n", [2_500, 5_000])  # with fewer cells than are searched at last, too
+def test_a_search_that_falls_short_is_replaced(gpu, caplog, n):
+    gpu["near"] = lambda found: np.roll(found, 7, axis=0)
+    assert "brute force" in approximately(n)
+    assert re.search(r"found \d+ %", caplog.text)
 
 
 def test_unclustered_data_by_cells_keep_their_recall():
@@ -329,15 +323,55 @@ def test_equal_distances_come_in_order_of_their_rows():
     import cupy
 
     from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.searches import _drop_self
+    from tsne_backends.gpu.searches import _settled
 
     found = np.array([[3, 0, 2, 1], [2, 3, 0, 1]])
-    distances = np.array([[1.0, 0.0, 1.0, 1.0], [2.0, 1.0, 1.0, 0.0]], np.float32)
-    indices, kept = _drop_self(cupy.asarray(found), cupy.asarray(distances), 0)
+    distances = np.array([[1.0, 0.0, 1.0, 1.0], [2.0, 1.0, 1.0, -1e-9]], np.float32)
+    indices, kept = _settled(cupy.asarray(found), cupy.asarray(distances))
     assert on_host(indices).tolist() == [[1, 2, 3], [0, 3, 2]]
     assert on_host(kept).tolist() == [[1, 1, 1], [1, 1, 2]]
-    absent, _ = _drop_self(cupy.asarray(found + 5), cupy.asarray(distances), 0)
+    absent, _ = _settled(cupy.asarray(found + 5), cupy.asarray(distances))
     assert on_host(absent)[0].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+@pytest.mark.parametrize("has_self", [True, False])
+def test_neighbours_are_settled_whatever_order_they_are_found_in(is_sorted, has_self):
+    import cupy
+
+    from tsne_backends.gpu.arrays import on_host
+    from tsne_backends.gpu.searches import _settled
+
+    rng, n, width = np.random.RandomState(0), 50, 31
+    others = [np.delete(np.arange(n), row) for row in range(n)]
+    found = np.stack([rng.choice(one, width, replace=False) for one in others])
+    if has_self:
+        found[:, rng.randint(width)] = np.arange(n)
+    distances = rng.randint(8, size=(n, width)).astype(np.float32)  # many are equal
+    if is_sorted:
+        distances.sort(axis=1)
+    indices, kept = _settled(cupy.asarray(found), cupy.asarray(distances))
+    for row in range(n):
+        order = np.lexsort((found[row], distances[row]))
+        expected = order[found[row][order] != row][: width - 1]
+        assert on_host(indices)[row].tolist() == found[row][expected].tolist()
+        assert on_host(kept)[row].tolist() == distances[row][expected].tolist()
+
+
+@pytest.mark.parametrize("d", [1, 64, 65, 3_000])
+def test_distances_of_what_was_found_keep_their_digits(d):
+    import cupy
+
+    from tsne_backends.gpu.arrays import on_host
+    from tsne_backends.gpu.searches import _without_self
+
+    rng, n = np.random.RandomState(0), 40
+    X = (1 + 1e-2 * rng.standard_normal((n, d))).astype(np.float32)
+    found = np.stack([rng.permutation(n)[:12] for _ in range(n)])
+    indices, squared = map(on_host, _without_self(cupy.asarray(X), cupy.asarray(found)))
+    difference = X[indices].astype(float) - X.astype(float)[:, None]
+    np.testing.assert_allclose(squared, (difference**2).sum(axis=2), rtol=5e-6)
+    assert (np.diff(squared, axis=1) >= 0).all()
 
 
 def test_the_graph_is_found_once_for_every_smaller_perplexity(gpu, tmp_path):

@@ -17,7 +17,7 @@ from tsne_backends.answers import Embedding, Estimate, Verdict
 from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.errors import BackendUnavailableError
-from tsne_backends.gpu.arrays import device_of, on_host
+from tsne_backends.gpu.arrays import device_name, device_of, on_host
 from tsne_backends.gpu.driver import LocalGpu
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
 from tsne_backends.gpu.refusals import (
@@ -131,7 +131,7 @@ class CumlBackend(Backend):
         """
         device = self._device(problem, X)
         return run_on_gpu(
-            lambda: self._embed(problem, X, run, device),
+            lambda: self._embed(problem, X, run),
             device,
             _too_large(problem),
             ("cuml",) if self._needs_cuml(problem) else (),
@@ -167,7 +167,7 @@ class CumlBackend(Backend):
         only_cuml = problem.is_sparse or problem.metric not in transfer.GPU_EUCLIDEAN_METRICS
         return only_cuml or self.option(problem, "refine") != "all"
 
-    def _embed(self, problem: Problem, X: Any, run: Run, device: int) -> Embedding:
+    def _embed(self, problem: Problem, X: Any, run: Run) -> Embedding:
         from tsne_backends.gpu.affinities import joint_affinities
         from tsne_backends.gpu.check import check_map
         from tsne_backends.gpu.descent import Descent, last_iterations
@@ -208,7 +208,7 @@ class CumlBackend(Backend):
             on_host(descent.positions),
             kl,
             descent.done,
-            self._details(problem, graph.search, k, (n_theirs, descent.done - n_theirs), device),
+            self._details(problem, graph.search, k, (n_theirs, descent.done - n_theirs)),
             quality,
         )
 
@@ -223,21 +223,17 @@ class CumlBackend(Backend):
         return min(int(refine), problem.iterations)
 
     def _details(
-        self, problem: Problem, search: str, k: int, iterations: tuple[int, int], device: int
+        self, problem: Problem, search: str, k: int, iterations: tuple[int, int]
     ) -> dict[str, Any]:
-        import cupy
-
         from tsne_backends.gpu.cuml_tsne import cuml_rates
 
         gpus, _ = visible_gpus()
         release, (n_theirs, n_ours) = installed_release(), iterations
-        # CUDA tells which GPU it was; the driver's list may be in another order.
-        name = cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
         rates = dict(zip(("cuML's early", "cuML's main"), cuml_rates(problem), strict=True))
         ours = {phase.name: phase.learning_rate for phase in problem.phases}
         return {
             "engine": f"cuML {release.version if release else 'unknown'}",
-            "gpu": name,
+            "gpu": device_name(),
             "driver": gpus[0].driver if gpus else "unknown",
             "seed": problem.seed if problem.repeatable else None,
             "neighbours": search,

@@ -71,6 +71,15 @@ def blocks(n: int, entries_per_row: int, entries: int = BLOCK_ENTRIES) -> list[s
     return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 
 
+def device_name() -> str:
+    """Return the name of the GPU in use: the driver's list may be in another order than CUDA's."""
+    import cupy
+
+    number = cupy.cuda.Device().id
+    name: str = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
+    return name
+
+
 def device_of(X: Any) -> int | None:
     """Return the number of the GPU that an array lies on, None for the processor's memory."""
     cupy = sys.modules.get("cupy")

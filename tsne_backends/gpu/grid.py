@@ -32,6 +32,8 @@ MAX_NODES = 2_000
 #: Each size of grid is at least so many times the one before: with a new size comes a new kernel,
 #: which takes as long as ten iterations.
 SIZE_RATIO = 1.12
+#: Grids whose shorter side is at least this share of the longer become squares.
+SQUARE = 0.75
 #: Room around a map for a few iterations, as a share of its width: twice what it grew by since it
 #: was looked at last, within these.
 LEAST_ROOM, MOST_ROOM = 0.05, 0.5
@@ -88,6 +90,8 @@ def box_over(
     span = float(sides.max())
     step = max(_step_for(span, step), span / (MAX_NODES - MARGIN))
     nodes = [_fast_size(math.ceil(side / step) + MARGIN) for side in sides]
+    if min(nodes) >= SQUARE * max(nodes):  # there are fewer sizes of squares
+        nodes = [max(nodes)] * 2
     first = (low + high) / 2 - (np.array(nodes) - 1) / 2 * step
     return Box((nodes[0], nodes[1]), (float(first[0]), float(first[1])), step)
 

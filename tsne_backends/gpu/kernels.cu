@@ -6,6 +6,8 @@
 // side, so that a row somewhere else comes with one sector of memory. Nothing here depends on the
 // order in which threads run: sums are taken by one thread in a fixed order, or in whole numbers.
 
+// Squares of so many features are summed by themselves.
+#define PIECE_FEATURES 64
 // Steps of the bisection for a row's bandwidth, and how near the entropy must come.
 #define BISECTIONS 64
 #define ENTROPY_TOLERANCE 1e-5f
@@ -16,6 +18,57 @@
 #define CHARGE_UNIT 1.099511627776e12f
 // Least gain of the gradient descent (van der Maaten's code, scikit-learn, openTSNE, cuML).
 #define LEAST_GAIN 0.01f
+
+// Squared distances of the neighbours that a search has found, one thread an edge, the edges of a
+// row side by side. Sums of many features are taken in pieces, or they would lose digits.
+extern "C" __global__ void distances(const float* points, const long long* found, float* squared,
+                                     int n, int width, int features)
+{
+  long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (edge >= (long long)n * width) return;
+  const float* one = points + edge / width * features;
+  const float* other = points + found[edge] * features;
+  float sum = 0.0f;
+  for (int first = 0; first < features; first += PIECE_FEATURES) {
+    float piece = 0.0f;
+    for (int f = first; f < features && f < first + PIECE_FEATURES; f++) {
+      float difference = one[f] - other[f];
+      piece += difference * difference;
+    }
+    sum += piece;
+  }
+  squared[edge] = sum;
+}
+
+// The nearest width - 1 of what a search has found for a row, without the row itself: by distance
+// and then by number, because a seed would not repeat if equal distances came in any order.
+extern "C" __global__ void settle(const long long* found, const float* distances, int* indices,
+                                  float* nearest, int n, int width)
+{
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  int* rows = indices + i * (width - 1);
+  float* values = nearest + i * (width - 1);
+  int held = 0;
+  for (int c = 0; c < width; c++) {
+    int j = (int)found[i * width + c];
+    float d = distances[i * width + c];
+    d = d < 0.0f ? 0.0f : d;
+    if (j == i) continue;
+    // What a search has found is nearly sorted, and goes to the end or near it.
+    int place = held < width - 1 ? held : held - 1;
+    if (place < held && !(d < values[place] || (d == values[place] && j < rows[place]))) continue;
+    for (; place > 0; place--) {
+      float before = values[place - 1];
+      if (!(d < before || (d == before && j < rows[place - 1]))) break;
+      values[place] = before;
+      rows[place] = rows[place - 1];
+    }
+    values[place] = d;
+    rows[place] = j;
+    held = held < width - 1 ? held + 1 : held;
+  }
+}
 
 // Gaussian affinities p(j|i) whose entropy is log(perplexity), from squared distances, in place.
 extern "C" __global__ void conditional(float* affinities, int n, int k, float perplexity)
@@ -226,6 +279,15 @@ extern "C" __global__ void gather_exact(const float* positions, float* field, in
   field[i] = value;
   field[n + i] = gx;
   field[2LL * n + i] = gy;
+}
+
+// Sum of 1 / (1 + d^2) over pairs of different rows, from the sum over all and what rows see of
+// themselves; not less than `least`. One thread.
+extern "C" __global__ void normalise(const double* total, const double* own, double* normalisation,
+                                     float least)
+{
+  double others = total[0] - own[0];
+  normalisation[0] = others < least ? least : others;
 }
 
 // One step of gradient descent with momentum and gains, as in scikit-learn. The gradient is

@@ -1,13 +1,13 @@
 """Neighbours graphs on the GPU: which search, the search by cuVS, and how good it was.
 
-Of few rows every pair is compared. Of many, that would be most of a run's time, and an approximate
-search takes its place, whose recall is checked on a sample: NN-descent, or, because NN-descent
-finds another graph each time, a search by cells where the run must repeat.
+Of few rows every pair is compared. Of many, that would be most of a run's time, and a search by
+cells takes its place, whose recall is checked on a sample. cuVS's NN-descent was tried: it took
+longer, found fewer neighbours, and another graph each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 from tsne_backends import neighbors as on_cpu
 from tsne_backends.cache import Cache
 from tsne_backends.errors import EmbeddingError
-from tsne_backends.gpu.arrays import blocks, dense_on_gpu, on_host
-from tsne_backends.gpu.searches import by_brute_force, by_cells, by_cuml, by_descent
+from tsne_backends.gpu.arrays import blocks, dense_on_gpu, device_name, on_host
+from tsne_backends.gpu.searches import by_brute_force, by_cells, by_cuml
 from tsne_backends.machine import thread_count
 from tsne_backends.problem import Problem
 from tsne_backends.searches import RECALL_SAMPLE
-from tsne_backends.transfer import GPU_EUCLIDEAN_METRICS, quicker_gpu_search
+from tsne_backends.transfer import GPU_EUCLIDEAN_METRICS, kind_of, quicker_gpu_search
 
 #: Metrics that scikit-learn and cuML both know, by the same name and with the same meaning; sparse
 #: rows take all but one.
@@ -105,7 +105,7 @@ def gpu_graph(
 
 
 def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
-    """Return ``"brute"``, ``"descent"``, ``"cells"``, or ``"cuml"`` where only cuML can.
+    """Return ``"brute"``, ``"cells"``, or ``"cuml"`` where only cuML can.
 
     Parameters
     ----------
@@ -117,10 +117,10 @@ def choose_search(problem: Problem, k: int, search: str = "auto") -> str:
     if problem.is_sparse or problem.metric not in GPU_EUCLIDEAN_METRICS:
         return "cuml"
     can_sample = problem.n_samples > 4 * (k + RECALL_SAMPLE)
-    is_quicker = quicker_gpu_search(problem) == "cells"
+    is_quicker = quicker_gpu_search(problem, kind_of(device_name())) == "cells"
     if search == "exact" or not can_sample or not (search == "approximate" or is_quicker):
         return "brute"
-    return "cells" if problem.repeatable else "descent"
+    return "cells"
 
 
 def _find(
@@ -143,11 +143,7 @@ def _find(
             on_host(X),
         )
         return graph.indices, graph.distances, graph.search
-    ways: dict[str, Callable[[Any, int], tuple[Any, Any, str] | None]] = {
-        "descent": by_descent,
-        "cells": by_cells,
-    }
-    found = ways[search](points, k) if search in ways else None
+    found = by_cells(points, k) if search == "cells" else None
     indices, squared, words = found or by_brute_force(points, k)
     # For unit vectors |a - b|² = 2 (1 - cos).
     is_angle = metric in ("cosine", "correlation")

@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.grid import LEAST_ROOM, MOST_ROOM, STEP, Box, box_around, box_over, corners
 from tsne_backends.gpu.kernels import launch
@@ -74,6 +76,7 @@ class Repulsion:
         self._exact = n_samples <= EXACT_ROWS if exact is None else exact
         self._field = cupy.empty((3, n_samples), dtype=cupy.float32)
         self._outside = cupy.zeros(1, dtype=cupy.int32)
+        self._nothing = cupy.zeros((), dtype=cupy.float64)
         self._grid: _Grid | None = None
         self._span = 0.0
 
@@ -118,12 +121,13 @@ class Repulsion:
         box = box_around(positions, self._step) if box is None else box
         if self._exact:
             launch("gather_exact", self._n, positions, self._field, cupy.int32(self._n))
-            normalisation = self._field[0].sum(dtype=cupy.float64)
+            own = self._nothing
         else:
             own = self._by_grid(positions, box)
-            normalisation = self._field[0].sum(dtype=cupy.float64) - own
+        total, normalisation = self._field[0].sum(dtype=cupy.float64), cupy.empty_like(own)
         # Where points fly apart the grid is coarse, and rounding would turn the sign.
-        return self._field, cupy.maximum(normalisation, cupy.float64(LEAST_NORMALISATION))
+        launch("normalise", 1, total, own, normalisation, cupy.float32(LEAST_NORMALISATION))
+        return self._field, normalisation
 
     def was_left(self) -> bool:
         """Say whether a row lay outside of a grid since this was asked last; waits for the GPU."""
@@ -135,6 +139,7 @@ class Repulsion:
     def _by_grid(self, positions: Any, box: Box) -> Any:
         """Fill the field from a grid, and return what all rows see of themselves: about 1 each."""
         import cupy
+        from cupyx.scipy import fft
 
         grid, padded = self._grid_of(box), tuple(2 * side for side in box.nodes)
         n, pitch = cupy.int32(self._n), cupy.int32(padded[1])
@@ -142,9 +147,10 @@ class Repulsion:
         place = (*map(cupy.float32, box.first), cupy.float32(1 / box.step))
         launch("spread", self._n, positions, grid.charge, self._outside, n, *nodes, *place)
         launch("take", grid.charge.size, grid.charge, grid.density, *nodes, pitch)
-        spectrum = cupy.fft.rfft2(grid.density)
+        spectrum = fft.rfft2(grid.density)
         spectrum *= grid.kernel
-        potential = cupy.fft.irfft2(spectrum, s=padded)
+        # The kernel is divided by the number of nodes already: "forward" leaves that to others.
+        potential = fft.irfft2(spectrum, s=padded, norm="forward", overwrite_x=True)
         launch("gather", self._n, positions, potential, self._field, n, *nodes, pitch, *place)
         return grid.own
 
@@ -176,29 +182,33 @@ def kernel_transform(padded: tuple[int, int], step: float) -> tuple[Any, Any]:
     Returns
     -------
     transform : cupy.ndarray of shape (padded[0], padded[1] // 2 + 1), float32
-        It is real, because the kernel is even.
+        It is real, because the kernel is even, and divided by the number of nodes, as one of a
+        transform and its inverse must be.
     own : cupy.ndarray of shape (), float64
         The kernel between a point and itself, as the grid sees it on average over its places
         between the nodes.
     """
     import cupy
+    from cupyx.scipy import fft
 
+    # What belongs to one axis is small, and quicker made here.
     squares, sharpening, blurring = [], [], []
     for size in padded:
-        index = cupy.arange(size, dtype=cupy.float64)
-        squares.append((cupy.minimum(index, size - index) * step) ** 2)
+        index = np.arange(size, dtype=np.float64)
+        squares.append((np.minimum(index, size - index) * step) ** 2)
         angle = index * (2 * math.pi / size)
         # A cubic B-spline takes 1/6, 2/3 and 1/6 at the nodes, whose transform this is.
-        sharpening.append(9 / (2 + cupy.cos(angle)) ** 2)
+        sharpening.append(9 / (2 + np.cos(angle)) ** 2)
         # Its products with itself, moved by whole nodes, integrate to these (the B-spline of degree
         # 7 at the nodes).
-        waves = 2382 * cupy.cos(angle) + 240 * cupy.cos(2 * angle) + 2 * cupy.cos(3 * angle)
+        waves = 2382 * np.cos(angle) + 240 * np.cos(2 * angle) + 2 * np.cos(3 * angle)
         blurring.append((2416 + waves) / 5040)
-    kernel = 1 / (1 + squares[0][:, None] + squares[1][None, :])
     half = padded[1] // 2 + 1
-    transform = cupy.fft.rfft2(kernel).real
-    transform = transform * sharpening[0][:, None] * sharpening[1][None, :half]
-    seen = (transform * blurring[0][:, None] * blurring[1][None, :half]).sum(axis=0)
+    rows = cupy.asarray(np.stack([1 + squares[0], sharpening[0], blurring[0]]))[:, :, None]
+    columns = cupy.asarray(np.stack([sharpening[1], blurring[1]]))[:, None, :half]
+    kernel = 1 / (rows[0] + cupy.asarray(squares[1])[None, :])
+    transform = fft.rfft2(kernel, norm="forward").real * rows[1] * columns[0]
+    seen = (transform * rows[2] * columns[1]).sum(axis=0)
     # The other half of the spectrum mirrors this one, but for its two ends.
-    own = (2 * seen.sum() - seen[0] - seen[half - 1]) / (padded[0] * padded[1])
+    own = 2 * seen.sum() - seen[0] - seen[half - 1]
     return cupy.ascontiguousarray(transform, dtype=cupy.float32), own

@@ -14,18 +14,15 @@ from typing import Any
 import numpy as np
 
 from tsne_backends.gpu.arrays import blocks, dense_on_gpu, on_host
+from tsne_backends.gpu.kernels import launch
 from tsne_backends.searches import MIN_RECALL
 
 logger = logging.getLogger(__name__)
 
 #: Cells that are searched for each cell, at first; doubled until the recall suffices.
 PROBES = (16, 32, 64)
-#: Width of NN-descent's lists while it works, as a multiple of the neighbours wanted.
-LIST_FACTOR = 1.5
 #: Rows on which a recall is measured, and the least of a search that is called exact.
 SAMPLE_ROWS, EXACT_RECALL = 100, 0.995
-#: Entries of temporary matrices that are sorted, which takes 44 bytes each beside their own 4.
-SORT_ENTRIES = 1 << 23
 
 
 def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
@@ -35,7 +32,7 @@ def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
     that are narrow for how far they lie apart.
     """
     truth = _Truth(points, k)
-    indices, squared = _without_self(points, _all_neighbors(points, k + 1, "brute_force"))
+    indices, squared = _without_self(points, _all_pairs(points, k + 1))
     recall = truth.recall(squared)
     if recall >= EXACT_RECALL:
         return indices, squared, _words("brute force", recall)
@@ -44,49 +41,32 @@ def by_brute_force(points: Any, k: int) -> tuple[Any, Any, str]:
     return indices, squared, _words("brute force cell by cell", truth.recall(squared))
 
 
-def by_descent(points: Any, k: int) -> tuple[Any, Any, str] | None:
-    """Improve random neighbours by those of neighbours; another graph each time."""
-    found = _all_neighbors(points, k + 1, "nn_descent")
-    if not _is_sound(found, len(points)):
-        logger.warning("NN-descent found no whole graph; comparing all pairs, which takes longer.")
-        return None
-    indices, squared = _without_self(points, found)
-    recall = _Truth(points, k).recall(squared)
-    return (indices, squared, _words("NN-descent", recall)) if _suffices(recall) else None
-
-
 def by_cells(points: Any, k: int) -> tuple[Any, Any, str] | None:
     """Compare the pairs in near cells, of more and more of them until the recall suffices."""
-    cells, truth = _Cells(points), _Truth(points, k)
+    cells, truth, recall = _Cells(points), _Truth(points, k), 0.0
     for probes in PROBES:
-        if probes > cells.n_cells:
-            break
-        found = cells.search(k + 1, probes)
+        found = cells.search(k + 1, probes) if probes <= cells.n_cells else None
         if found is None:
             continue
         indices, squared = _without_self(points, found)
         recall = truth.recall(squared)
-        if _suffices(recall, last=probes == PROBES[-1]):
+        if recall >= MIN_RECALL:
             return indices, squared, _words(f"{probes} of {cells.n_cells} cells", recall)
+    logger.warning(
+        "The approximate neighbour search on the GPU found %.0f %% of the true neighbours; "
+        "comparing all pairs instead, which takes longer.",
+        100 * recall,
+    )
     return None
 
 
-def _all_neighbors(points: Any, width: int, algorithm: str) -> Any:
-    """Return the indices of cuVS's graph of all rows, of shape (n_samples, width), int64."""
+def _all_pairs(points: Any, width: int) -> Any:
+    """Return the indices of the nearest rows of every row, (n_samples, width), int64, by cuVS."""
     import cupy
     from cuvs.common import Resources
-    from cuvs.neighbors import all_neighbors, nn_descent
+    from cuvs.neighbors import all_neighbors
 
-    lists = None
-    if algorithm == "nn_descent":
-        lists = nn_descent.IndexParams(
-            metric="sqeuclidean",
-            graph_degree=width,
-            intermediate_graph_degree=int(LIST_FACTOR * width),
-        )
-    params = all_neighbors.AllNeighborsParams(
-        algo=algorithm, metric="sqeuclidean", nn_descent_params=lists
-    )
+    params = all_neighbors.AllNeighborsParams(algo="brute_force", metric="sqeuclidean")
     indices = cupy.empty((len(points), width), dtype=cupy.int64)
     distances = cupy.empty((len(points), width), dtype=cupy.float32)
     resources = Resources()
@@ -183,49 +163,37 @@ def by_cuml(X: Any, k: int, metric: str, params: Mapping[str, Any]) -> tuple[Any
         output_type="cupy",
     )
     distances, indices = searcher.fit(X).kneighbors(X)
-    indices = cupy.asarray(indices, dtype=cupy.int64)
-    distances = cupy.asarray(distances, dtype=cupy.float32)
-    near = cupy.empty((len(indices), k), dtype=cupy.int32)
-    their = cupy.empty((len(indices), k), dtype=cupy.float32)
-    for rows in blocks(len(indices), k + 1, SORT_ENTRIES):
-        near[rows], their[rows] = _drop_self(indices[rows], distances[rows], rows.start)
-    return near, their, "cuML's brute force on the GPU"
+    indices = cupy.ascontiguousarray(cupy.asarray(indices), dtype=cupy.int64)
+    distances = cupy.ascontiguousarray(cupy.asarray(distances), dtype=cupy.float32)
+    return *_settled(indices, distances), "cuML's brute force on the GPU"
 
 
 def _without_self(points: Any, found: Any) -> tuple[Any, Any]:
     """Return the neighbours with exact squared distances, sorted, without the row itself.
 
-    Searches by products of matrices lose digits between near rows, and NN-descent may compute in
-    half precision.
+    Searches by products of matrices lose digits between near rows.
     """
     import cupy
 
     n, width = found.shape
-    indices = cupy.empty((n, width - 1), dtype=cupy.int32)
-    squared = cupy.empty((n, width - 1), dtype=cupy.float32)
-    for rows in blocks(n, width * max(4, points.shape[1])):
-        difference = points[found[rows]] - points[rows][:, None, :]
-        exact = (difference * difference).sum(axis=2)
-        indices[rows], squared[rows] = _drop_self(found[rows], exact, rows.start)
-    return indices, squared
+    squared = cupy.empty((n, width), dtype=cupy.float32)
+    shape = (cupy.int32(n), cupy.int32(width), cupy.int32(points.shape[1]))
+    launch("distances", n * width, points, found, squared, *shape)
+    return _settled(found, squared)
 
 
-def _drop_self(indices: Any, distances: Any, first_row: int) -> tuple[Any, Any]:
+def _settled(found: Any, distances: Any) -> tuple[Any, Any]:
     """Sort by distance and then number, and drop the row itself, or the last where it is not there.
 
     Searches place equal distances in any order; a seed would not repeat without one.
     """
     import cupy
 
-    own = cupy.arange(first_row, first_row + len(indices))[:, None]
-    is_self = indices == own
-    # Bits of positive floats sort as the floats do; a neighbour's number fills the lower half.
-    bits = cupy.maximum(distances, cupy.float32(0)).view(cupy.int32).astype(cupy.int64)
-    keys = cupy.where(is_self, cupy.int64(-1), (bits << 32) | indices)
-    keys = cupy.sort(keys, axis=1)
-    keys = cupy.where(is_self.any(axis=1)[:, None], keys[:, 1:], keys[:, :-1])
-    squared = cupy.ascontiguousarray((keys >> 32).astype(cupy.int32)).view(cupy.float32)
-    return (keys & cupy.int64(0xFFFFFFFF)).astype(cupy.int32), squared
+    n, width = found.shape
+    indices = cupy.empty((n, width - 1), dtype=cupy.int32)
+    nearest = cupy.empty((n, width - 1), dtype=cupy.float32)
+    launch("settle", n, found, distances, indices, nearest, cupy.int32(n), cupy.int32(width))
+    return indices, nearest
 
 
 class _Truth:
@@ -251,28 +219,6 @@ class _Truth:
         found = squared[cupy.asarray(self._sample)]
         within = found <= self._farthest * cupy.float32(1 + 1e-5)
         return float(within.sum()) / float(within.size)
-
-
-def _is_sound(found: Any, n_samples: int) -> bool:
-    """Whether every entry is a row, and none is twice in a row: a search may fall short."""
-    import cupy
-
-    for rows in blocks(len(found), found.shape[1], SORT_ENTRIES):
-        ranked = cupy.sort(found[rows], axis=1)
-        outside = (ranked[:, 0] < 0) | (ranked[:, -1] >= n_samples)
-        if bool(outside.any() | (ranked[:, 1:] == ranked[:, :-1]).any()):
-            return False
-    return True
-
-
-def _suffices(recall: float, *, last: bool = True) -> bool:
-    if recall < MIN_RECALL and last:
-        logger.warning(
-            "The approximate neighbour search on the GPU found %.0f %% of the true neighbours; "
-            "comparing all pairs instead, which takes longer.",
-            100 * recall,
-        )
-    return recall >= MIN_RECALL
 
 
 def _words(search: str, recall: float) -> str:

@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from tsne_backends.gpu import descent as descent_module
 from tsne_backends.gpu import grid, kernels, repulsion
-from tsne_backends.gpu.affinities import PIECE, attraction, joint_affinities
+from tsne_backends.gpu.affinities import BUNDLE, PIECE, attraction, joint_affinities
 from tsne_backends.gpu.arrays import on_host
 from tsne_backends.gpu.descent import Descent, last_iterations
 from tsne_backends.problem import Problem
@@ -43,14 +43,31 @@ def affinities_of(cupy, graph, perplexity=10.0):
     )
 
 
+def incoming(affinities):
+    """Owner, column and value of every incoming edge, in the order of the pieces."""
+    a = affinities
+    starts = np.repeat(on_host(a.bundles), BUNDLE)[: len(a.pieces)]
+    starts = starts + np.arange(len(a.pieces)) % BUNDLE
+    edges = []
+    for t in np.argsort(on_host(a.pieces)):
+        at = starts[t] + BUNDLE * np.arange(on_host(a.lengths)[t])
+        owner = int(on_host(a.owners)[t])
+        edges += [
+            (owner, *edge)
+            for edge in zip(on_host(a.columns)[at], on_host(a.values)[at], strict=True)
+        ]
+    owners, columns, values = zip(*edges, strict=True) if edges else ((), (), ())
+    return np.array(owners, int), np.array(columns, int), np.array(values)
+
+
 def dense(affinities):
     """The matrix that the device's layout stands for."""
     P = np.zeros((affinities.n_samples,) * 2)
     rows = np.arange(affinities.n_samples)
     for column, value in zip(on_host(affinities.neighbors), on_host(affinities.joint), strict=True):
         P[rows, column] += value
-    owner = np.repeat(on_host(affinities.owners), np.diff(on_host(affinities.firsts)))
-    np.add.at(P, (owner, on_host(affinities.columns)), on_host(affinities.values))
+    owners, columns, values = incoming(affinities)
+    np.add.at(P, (owners, columns), values)
     return P
 
 
@@ -106,9 +123,9 @@ def test_incoming_edges_come_in_one_order_whatever_the_threads_do(cupy, graph):
         ]
         for row in (33, 250, 400)
     }
-    owner = np.repeat(on_host(affinities.owners), np.diff(on_host(affinities.firsts)))
+    owners, columns, _ = incoming(affinities)
     for row, others in expected.items():
-        assert on_host(affinities.columns)[owner == row].tolist() == others
+        assert columns[owners == row].tolist() == others
 
 
 def test_a_row_that_all_others_have_as_neighbour(cupy):
@@ -125,8 +142,10 @@ def test_a_row_that_all_others_have_as_neighbour(cupy):
     affinities = joint_affinities(
         cupy.asarray(indices.astype(np.int32)), cupy.asarray(squared), 2.0
     )
-    pieces = np.diff(on_host(affinities.firsts))
-    assert pieces.max() == PIECE
+    lengths = on_host(affinities.lengths)
+    assert lengths[0] == PIECE
+    assert (np.diff(lengths) <= 0).all()
+    assert len(affinities.columns) == BUNDLE * lengths[::BUNDLE].sum()
     assert np.diff(on_host(affinities.starts))[0] == -(-(N - 5) // PIECE)
     positions = positions_of(cupy)
     forces = cupy.empty_like(positions)

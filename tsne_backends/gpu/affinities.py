@@ -13,6 +13,8 @@ from tsne_backends.gpu.kernels import launch
 
 #: Edges that one thread sums, of those that come in at a row.
 PIECE = 128
+#: Pieces that lie side by side, as many as threads run in step.
+BUNDLE = 32
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,10 @@ class Affinities:
     """The symmetric affinities of all rows, each edge held by both of its rows.
 
     Every row has its own k neighbours, and besides them the rows that have it as theirs without
-    being among them ("incoming"), cut into pieces. All arrays lie on the GPU.
+    being among them ("incoming"), cut into pieces. Of the pieces, the longest first, 32 are a
+    bundle: their first edges lie side by side, then their second ones, so that threads which run in
+    step read neighbouring words (the layout SELL-C-σ of Kreutzer et al. 2014). All arrays lie on
+    the GPU.
 
     Attributes
     ----------
@@ -29,14 +34,17 @@ class Affinities:
     joint : cupy.ndarray of shape (k, n_samples), float32
         (p(j|i) + p(i|j)) / 2n.
     columns : cupy.ndarray, int32
-        Incoming edges, row after row.
+        Where incoming edges come from, bundle after bundle; 0 beyond the end of a piece.
     values : cupy.ndarray, float32
+        Their affinities; 0 beyond the end of a piece.
     starts : cupy.ndarray of shape (n_samples + 1,), int32
-        Where each row's pieces begin among all pieces.
-    owners : cupy.ndarray of shape (n_pieces,), int32
-        The row of each piece.
-    firsts : cupy.ndarray of shape (n_pieces + 1,), int64
-        Where each piece begins in ``columns``.
+        Where each row's pieces begin among all pieces, if these lie row after row.
+    pieces : cupy.ndarray of shape (n_pieces,), int32
+        The number of each piece among those, the longest first, as all that follow.
+    owners, lengths : cupy.ndarray of shape (n_pieces,), int32
+        The row of each piece, and its number of edges.
+    bundles : cupy.ndarray of shape (n_bundles,), int64
+        Where each bundle begins in ``columns``.
     sums : cupy.ndarray of shape (3, n_pieces), float32
         Room for what is summed over each piece.
     """
@@ -48,8 +56,10 @@ class Affinities:
     columns: Any
     values: Any
     starts: Any
+    pieces: Any
     owners: Any
-    firsts: Any
+    lengths: Any
+    bundles: Any
     sums: Any
 
 
@@ -81,20 +91,43 @@ def joint_affinities(neighbors: Any, squared: Any, perplexity: float) -> Affinit
     by_column = cupy.ascontiguousarray(neighbors.T)
     counts, columns, values = _incoming(by_column, joint)
     joint = cupy.abs(joint)
-    per_row = (counts + (PIECE - 1)) // PIECE
-    starts = cupy.zeros(n + 1, dtype=cupy.int32)
-    starts[1:] = cupy.cumsum(per_row)
+    return Affinities(n, k, by_column, joint, *_in_bundles(counts, columns, values))
+
+
+def _in_bundles(counts: Any, columns: Any, values: Any) -> tuple[Any, ...]:
+    """Return the fields of `Affinities` from ``columns`` on, of edges that lie row after row."""
+    import cupy
+
+    starts = cupy.zeros(len(counts) + 1, dtype=cupy.int32)
+    starts[1:] = cupy.cumsum((counts + (PIECE - 1)) // PIECE)
     n_pieces = int(starts[-1])
     numbers = cupy.arange(n_pieces, dtype=cupy.int32)
     owners = cupy.searchsorted(starts[1:], numbers, side="right").astype(cupy.int32)
     # A row's pieces are full but for its last: they begin where the row does, PIECE apart.
-    row_first = cupy.cumsum(counts) - counts
-    within = (numbers - starts[owners]).astype(cupy.int64)
-    firsts = cupy.empty(n_pieces + 1, dtype=cupy.int64)
-    firsts[:-1] = row_first[owners] + PIECE * within
-    firsts[-1] = len(columns)
+    within = PIECE * (numbers - starts[owners]).astype(cupy.int64)
+    firsts = (cupy.cumsum(counts) - counts)[owners] + within
+    lengths = cupy.minimum(counts[owners] - within, PIECE).astype(cupy.int32)
+    pieces = cupy.argsort(-lengths).astype(cupy.int32)
+    firsts, owners, lengths = (
+        cupy.ascontiguousarray(one[pieces]) for one in (firsts, owners, lengths)
+    )
+    ends = cupy.cumsum(BUNDLE * lengths[::BUNDLE].astype(cupy.int64))
+    bundles = ends - BUNDLE * lengths[::BUNDLE]
+    size = int(ends[-1]) if n_pieces else 0
+    by_step = cupy.zeros(size, dtype=cupy.int32), cupy.zeros(size, dtype=cupy.float32)
+    launch(
+        "bundle",
+        n_pieces,
+        firsts,
+        lengths,
+        bundles,
+        columns,
+        values,
+        *by_step,
+        cupy.int32(n_pieces),
+    )
     sums = cupy.empty((3, n_pieces), dtype=cupy.float32)
-    return Affinities(n, k, by_column, joint, columns, values, starts, owners, firsts, sums)
+    return *by_step, starts, pieces, owners, lengths, bundles, sums
 
 
 def _incoming(neighbors: Any, joint: Any) -> tuple[Any, Any, Any]:
@@ -125,12 +158,14 @@ def attraction(
     import cupy
 
     a, want_kl = affinities, cupy.int32(divergence is not None)
-    n, pieces = cupy.int32(a.n_samples), cupy.int32(len(a.owners))
+    n, pieces = cupy.int32(a.n_samples), cupy.int32(len(a.pieces))
     launch(
         "attract_pieces",
-        len(a.owners),
+        len(a.pieces),
+        a.pieces,
         a.owners,
-        a.firsts,
+        a.lengths,
+        a.bundles,
         a.columns,
         a.values,
         positions,

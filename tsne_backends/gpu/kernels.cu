@@ -6,6 +6,8 @@
 // side, so that a row somewhere else comes with one sector of memory. Nothing here depends on the
 // order in which threads run: sums are taken by one thread in a fixed order, or in whole numbers.
 
+// Pieces of incoming edges that lie side by side, and threads that run in step.
+#define BUNDLE 32
 // Squares of so many features are summed by themselves.
 #define PIECE_FEATURES 64
 // Steps of the bisection for a row's bandwidth, and how near the entropy must come.
@@ -141,19 +143,37 @@ __device__ void pull(float p, float x, float y, const float* positions, int j, i
   if (want_kl && p > 0.0f) sums[2] += p * logf(p * distance);
 }
 
+// Lays out pieces of incoming edges in bundles: edge c of the t-th piece at the beginning of its
+// bundle + c * 32 + t % 32.
+extern "C" __global__ void bundle(const long long* firsts, const int* lengths,
+                                  const long long* bundles, const int* columns,
+                                  const float* values, int* columns_by_step, float* values_by_step,
+                                  int pieces)
+{
+  long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (t >= pieces) return;
+  long long to = bundles[t / BUNDLE] + t % BUNDLE;
+  for (int c = 0; c < lengths[t]; c++, to += BUNDLE) {
+    columns_by_step[to] = columns[firsts[t] + c];
+    values_by_step[to] = values[firsts[t] + c];
+  }
+}
+
 // Sums over the incoming edges of a row, piece by piece: some rows have a million of them, and one
-// thread would keep all others waiting. Piece s belongs to row owners[s] and begins at firsts[s].
-extern "C" __global__ void attract_pieces(const int* owners, const long long* firsts,
+// thread would keep all others waiting.
+extern "C" __global__ void attract_pieces(const int* numbers, const int* owners,
+                                          const int* lengths, const long long* bundles,
                                           const int* columns, const float* values,
                                           const float* positions, float* sums, int pieces,
                                           int want_kl)
 {
-  long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (s >= pieces) return;
-  int i = owners[s];
+  long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (t >= pieces) return;
+  int i = owners[t], s = numbers[t];
   float x = positions[2LL * i], y = positions[2LL * i + 1], local[3] = {0.0f, 0.0f, 0.0f};
-  for (long long e = firsts[s]; e < firsts[s + 1]; e++)
-    pull(values[e], x, y, positions, columns[e], want_kl, local);
+  long long edge = bundles[t / BUNDLE] + t % BUNDLE;
+  for (int c = 0; c < lengths[t]; c++, edge += BUNDLE)
+    pull(values[edge], x, y, positions, columns[edge], want_kl, local);
   sums[s] = local[0];
   sums[pieces + s] = local[1];
   sums[2LL * pieces + s] = local[2];

@@ -22,6 +22,7 @@ from backends_remote.deployment import (
     DAY_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     FALL_BACK_GPUS,
+    KERNELS_FOLDER,
     part_name,
 )
 from backends_remote.failures import PreemptedError, before_work
@@ -188,7 +189,7 @@ def data_sets() -> list[DataSet]:
     found: dict[str, DataSet] = {}
     for file in DataVolume().files():
         digest = PurePosixPath(file.path).parts[0]
-        if digest == _PROBE_FOLDER:
+        if digest in (_PROBE_FOLDER, KERNELS_FOLDER):
             continue
         known = found.get(digest, DataSet(digest, 0, 0.0))
         found[digest] = DataSet(

@@ -12,6 +12,8 @@ CLASS_NAME = "Embedder"
 VOLUME_NAME = "serverless-tsne-data"
 #: Where the volume lies in a container.
 DATA_FOLDER = "/data"
+#: Folder of the volume with compiled kernels, which every container would compile anew; no data.
+KERNELS_FOLDER = "kernels"
 
 #: Kinds of GPU to take where a call names none, the cheapest first.
 FALL_BACK_GPUS = ("T4", "L4")

@@ -19,6 +19,7 @@ from backends_remote.deployment import (
     ENGINES,
     FALL_BACK_GPUS,
     IMAGE_PACKAGES,
+    KERNELS_FOLDER,
     MAX_CONTAINERS,
     PYTHONS,
     VOLUME_NAME,
@@ -62,9 +63,10 @@ class Embedder:
     @modal.enter()
     def start(self) -> None:
         """Import the engine, create the CUDA context and compile the kernels, before any call."""
-        from backends_remote.warmup import warm_up
+        from backends_remote.warmup import keep_kernels, warm_up
 
         os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
+        keep_kernels(Path(DATA_FOLDER, KERNELS_FOLDER))
         self.service = Service(ENGINES, Place(Path(DATA_FOLDER), volume.reload))
         warm_up(ENGINES)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends_remote import wire
-from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, part_name
+from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, KERNELS_FOLDER, part_name
 from tsne_backends.errors import DamagedFrameError, VersionMismatchError
 
 
@@ -37,7 +37,7 @@ class Place:
         """Remove data sets that were uploaded long ago; a client sends them again if need be."""
         limit = time.time() - DATA_DAYS * DAY_SECONDS
         try:
-            folders = list(self.folder.iterdir())
+            folders = [one for one in self.folder.iterdir() if one.name != KERNELS_FOLDER]
         except OSError:  # no reason not to serve; the next container tries again
             return
         for one in folders:

@@ -402,6 +402,16 @@ def test_warmup_says_what_it_did():
     assert re.search(r"was compiled already; loading it took \d+\.\d s\.", result.output)
 
 
+def test_warmup_compiles_for_the_gpu_where_there_is_one(gpu):
+    result = run("warmup")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"The GPU is ready; that took \d+\.\d s\.", result.output)
+    gpu["memory"] = True
+    result = run("warmup")
+    assert result.exit_code == 2
+    assert "memory of the GPU ran out" in result.output
+
+
 @pytest.mark.parametrize(("given", "exit_code"), [("auto", 0), ("300", 0), ("soon", 2), ("1.5", 2)])
 def test_max_iter_is_a_number_or_auto(given, exit_code):
     result = run("plan", "--shape", "2000x10", "--max-iter", given)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_rapids import Resources
 
-from tsne_backends import Problem, ServerlessTSNE
+from tsne_backends import Problem, ServerlessTSNE, transfer
 from tsne_backends.backends import cuml as module
 from tsne_backends.errors import (
     BackendUnavailableError,
@@ -24,6 +24,7 @@ from tsne_backends.errors import (
 )
 from tsne_backends.gpu.cuml_tsne import tsne_parameters
 from tsne_backends.gpu.neighbors import METRICS
+from tsne_backends.machine import Machine
 from tsne_backends.quality import kl_divergence
 from tsne_backends.registry import load_backend
 from tsne_backends.run import Run
@@ -546,11 +547,28 @@ def test_a_good_map_is_not_doubted():
 
 def test_auto_weighs_the_gpu_against_the_processor(monkeypatch):
     monkeypatch.setattr(module, "_is_loaded", lambda: False)
+    monkeypatch.setattr(module, "is_compiled", lambda: True)
     few = ServerlessTSNE().plan(shape=(500, 10))
     many = ServerlessTSNE().plan(shape=(200_000, 50))
     assert few.chosen == "native"
     assert many.chosen == "cuml"
     assert "NVIDIA L4" in many.verdicts["cuml"].reason
+    monkeypatch.setattr(module, "is_compiled", lambda: False)
+    many = ServerlessTSNE().plan(shape=(200_000, 50))
+    assert "`serverless-tsne warmup`" in many.verdicts["cuml"].reason
+
+
+def test_a_plan_counts_what_was_never_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_is_loaded", lambda: True)
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "none"))
+    backend, machine = load_backend("cuml"), Machine(cores=2, memory_bytes=1e10)
+    assert backend.estimate(sized(5_000, 10), machine).start == transfer.COMPILE_SECONDS
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "abc.cubin").touch()
+    assert backend.estimate(sized(5_000, 10), machine).start == 0
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert backend.estimate(sized(5_000, 10), machine).start == transfer.COMPILE_SECONDS
 
 
 def test_unsupported_problems_name_who_would_do():

@@ -110,6 +110,9 @@ GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 48.0, 104.0
 GPU_FIXED_BYTES = 2.5e9
 #: Loading the GPU libraries in a fresh process; an assumption until it is measured.
 LOAD_SECONDS = 4.0
+#: The first map of a machine compiles kernels, ours and CuPy's, which CuPy keeps for later ones: so
+#: much longer it took beside an H200.
+COMPILE_SECONDS = 31.0
 
 #: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
 USABLE_MEMORY = 0.9

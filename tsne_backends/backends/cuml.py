@@ -20,6 +20,7 @@ from tsne_backends.errors import BackendUnavailableError
 from tsne_backends.gpu.arrays import device_name, device_of, on_host
 from tsne_backends.gpu.driver import LocalGpu
 from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
+from tsne_backends.gpu.kernels import is_compiled
 from tsne_backends.gpu.refusals import (
     MAX_NEIGHBORS,
     neighbors_per_row,
@@ -95,7 +96,14 @@ class CumlBackend(Backend):
 
     def available(self) -> Verdict:
         """Say whether a GPU, its driver and cuML are here, and fit one another."""
-        return gpu_verdict()
+        verdict = gpu_verdict()
+        if not verdict.ok or is_compiled():
+            return verdict
+        return Verdict(
+            True,
+            f"{verdict.reason} The first run here compiles for {transfer.COMPILE_SECONDS:.0f} s "
+            "more; `serverless-tsne warmup` does that at a time of your choice.",
+        )
 
     def can_run(self, problem: Problem) -> Verdict:
         """Say whether the GPU computes ``problem``, and whether it has the memory for it."""
@@ -111,7 +119,7 @@ class CumlBackend(Backend):
         number = self.option(problem, "device") or 0
         kind = transfer.kind_of(gpus[number].name if number < len(gpus) else "")
         return Estimate(
-            start=0.0 if _is_loaded() else transfer.LOAD_SECONDS,
+            start=_start_seconds(),
             neighbours=transfer.gpu_neighbours_seconds(problem, kind),
             optimise=transfer.gpu_optimise_seconds(problem, kind),
             memory_bytes=float(problem.n_bytes),  # here; the GPU's is judged by `can_run`
@@ -241,6 +249,12 @@ class CumlBackend(Backend):
             "iterations": {"cuML": n_theirs, "ours": n_ours},
             "learning_rates": {**(rates if n_theirs else {}), **ours},
         }
+
+
+def _start_seconds() -> float:
+    """Return the seconds until the GPU libraries are loaded and all kernels compiled."""
+    loading = 0.0 if _is_loaded() else transfer.LOAD_SECONDS
+    return loading if is_compiled() else loading + transfer.COMPILE_SECONDS
 
 
 def _is_loaded() -> bool:

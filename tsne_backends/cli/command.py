@@ -140,7 +140,8 @@ def _compile_once() -> None:
 def warmup() -> None:
     """Compile the native engine now, so that no fit and no `transform` has to wait for it.
 
-    Needed once per machine, version and Python; a second time takes a fraction of a second.
+    Needed once per machine, version and Python; a second time takes a fraction of a second. Where
+    there is a GPU that can be used, its kernels are compiled, too.
     """
     from tsne_backends.native.warm import is_compiled, warm_up, warm_up_codes, warm_up_placing
 
@@ -152,6 +153,19 @@ def warmup() -> None:
     seconds = time.perf_counter() - started
     done = "was compiled already; loading it" if known else "is compiled; that"
     click.echo(f"The native engine {done} took {seconds:.1f} s.")
+    _warm_up_gpu()
+
+
+def _warm_up_gpu() -> None:
+    from tsne_backends.registry import load_backend
+    from tsne_backends.warming import warm_up
+
+    gpu = load_backend("cuml")
+    if not gpu.available().ok:
+        return
+    started = time.perf_counter()
+    warm_up(gpu)
+    click.echo(f"The GPU is ready; that took {time.perf_counter() - started:.1f} s.")
 
 
 @main.command()

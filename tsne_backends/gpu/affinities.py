@@ -107,7 +107,8 @@ def _in_bundles(counts: Any, columns: Any, values: Any) -> tuple[Any, ...]:
     within = PIECE * (numbers - starts[owners]).astype(cupy.int64)
     firsts = (cupy.cumsum(counts) - counts)[owners] + within
     lengths = cupy.minimum(counts[owners] - within, PIECE).astype(cupy.int32)
-    pieces = cupy.argsort(-lengths).astype(cupy.int32)
+    # Where every row is every other's neighbour, there are none to sort.
+    pieces = cupy.argsort(-lengths).astype(cupy.int32) if n_pieces else numbers
     firsts, owners, lengths = (
         cupy.ascontiguousarray(one[pieces]) for one in (firsts, owners, lengths)
     )

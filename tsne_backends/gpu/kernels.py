@@ -6,12 +6,24 @@ What a loop computes is said in that file. Which is launched when, and on what, 
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 #: Threads of one block; every kernel is one thread a row or an edge.
 BLOCK = 128
+
+
+def is_compiled() -> bool:
+    """Say whether CuPy has compiled anything on this machine: ours and its own take a while."""
+    chosen = os.environ.get("CUPY_CACHE_DIR")
+    folder = Path(chosen) if chosen else Path.home() / ".cupy" / "kernel_cache"
+    try:
+        return any(folder.glob("*.cubin"))
+    except OSError:
+        return False
 
 
 def source() -> str:

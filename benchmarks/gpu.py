@@ -61,7 +61,6 @@ def _on_gpu(**options: Any) -> Any:
 #: processor, with all cores of this machine.
 ENGINES = {
     "ours": _on_gpu(),
-    "ours, NN-descent": lambda X: _fit(X, backend="cuml", random_state=None),
     "ours, brute force": _on_gpu(neighbors="exact"),
     "cuML, last 250 ours": _on_gpu(refine=250),
     "cuML": _on_gpu(refine=0),
@@ -131,10 +130,10 @@ def _measure_data(n: int, d: int, options: argparse.Namespace, results: Results)
     for job in missing:
         embedding, facts = ENGINES[job["engine"]](X)
         row = {**job, "d": d, **facts, "kl": "", "preservation": ""}
-        if options.maps:
+        if options.maps and n <= JUDGED_ROWS:
             options.maps.mkdir(parents=True, exist_ok=True)
             np.save(options.maps / _name_of(job), embedding)
-        else:
+        elif not options.maps:
             row |= _judged(job, embedding)
         results.add(row)
 

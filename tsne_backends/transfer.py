@@ -92,7 +92,7 @@ IDLE_SECONDS = 300.0
 GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
 #: Search by cells (`tsne_backends.gpu.searches`): pairs of one row as a multiple of the root of n,
 #: and seconds to launch the work on each of as many cells; the latter an assumption.
-GPU_PROBES, GPU_CELL_SECONDS = 17, 2e-3
+GPU_PROBES, GPU_CELL_SECONDS = 17, 1e-3
 #: One iteration on a T4: launching kernels, on any GPU alike, and per row, bound by memory.
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
 #: Share of the work per row that grows with the number of neighbours.

@@ -70,6 +70,8 @@ def _all_pairs(points: Any, width: int) -> Any:
     indices = cupy.empty((len(points), width), dtype=cupy.int64)
     distances = cupy.empty((len(points), width), dtype=cupy.float32)
     resources = Resources()
+    # What CuPy keeps for later, cuVS cannot have, and it needs much at once.
+    cupy.get_default_memory_pool().free_all_blocks()
     with _in_order(resources):
         all_neighbors.build(
             points, width, params, indices=indices, distances=distances, resources=resources
@@ -82,8 +84,6 @@ def _in_order(resources: Any) -> Iterator[None]:
     """Let cuVS, which works on a stream of its own, wait for CuPy, and CuPy for it."""
     import cupy
 
-    # What CuPy keeps for later, cuVS cannot have.
-    cupy.get_default_memory_pool().free_all_blocks()
     cupy.cuda.get_current_stream().synchronize()
     yield
     resources.sync()

@@ -34,6 +34,7 @@ def service(monkeypatch):
     monkeypatch.setattr(transfer, "COLD_START_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "WARM_CALL_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "GPU_ITERATION_SECONDS", 1e-6)
+    monkeypatch.setattr(transfer, "RENTED_ITERATION_SECONDS", 0.0)
     monkeypatch.setattr("tsne_backends.planning.AS_GOOD_SECONDS", 0.0)
     monkeypatch.setattr(decision, "measured_link", lambda runs, link: FAST)
     monkeypatch.setattr(Service, "asked_for", [])

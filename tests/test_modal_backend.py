@@ -103,7 +103,7 @@ def test_few_time_limits_so_that_there_are_few_pools(account, n, options, second
 
 
 def test_a_problem_too_large_names_a_gpu_that_takes_it_and_its_price(account):
-    problem = sized(4_000_000, 500, options={"gpu": "T4"})
+    problem = sized(3_500_000, 500, options={"gpu": "T4"})
     (offer,) = ModalBackend().offers(problem, over(100))
     assert "L40S would take it, at $1.95 an hour" in offer.refusal
     assert "rows" in offer.refusal
@@ -111,7 +111,7 @@ def test_a_problem_too_large_names_a_gpu_that_takes_it_and_its_price(account):
     (offer,) = ModalBackend().offers(enormous, over(100))
     assert "no GPU on offer would take it" in offer.refusal
     with pytest.raises(UnsupportedProblemError, match="L40S"):
-        ServerlessTSNE(backend="modal", backend_options={"gpu": "T4"}).plan(shape=(4_000_000, 500))
+        ServerlessTSNE(backend="modal", backend_options={"gpu": "T4"}).plan(shape=(3_500_000, 500))
 
 
 def test_money_that_does_not_pay_for_the_idle_time_sends_nothing(account):

@@ -8,9 +8,12 @@ visualization, https://www.nxn.se/p/serverless-gpus-for-fast-tsne-visualization)
 on a Modal T4 with a warm container (10 features, float32, perplexity 30, 1,000 iterations; 50,000
 to 1,058,909 rows), which with N in 100,000 rows are 3.10 + 3.18 N + 0.829 N² seconds to 1.2 %. We
 read the quadratic term as cuML's brute-force neighbours, take away a transfer at 100 Mbit/s from
-the linear one, and give the rest to the iterations. What our own kernels take was not measured on
-any GPU yet: they are given cuML's time, and the search by cells the time of the pairs that it
-compares.
+the linear one, and give the rest to the iterations.
+
+Our own kernels were measured on an H200 (``benchmarks/results/gpu.md``): 1,000 iterations took 0.35
+s and 1.75 microseconds a row. By memory bandwidth that is 0.94 of the published time per row on a
+T4, whose constant is kept. The published time per iteration is seven times the measured one; what
+more a rented machine takes is kept for rented machines, because none of ours was measured.
 """
 
 from __future__ import annotations
@@ -91,28 +94,29 @@ IDLE_SECONDS = 300.0
 #: products run at half the data sheet's speed, 2 operations per feature.
 GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
 #: Search by cells (`tsne_backends.gpu.searches`): pairs of one row as a multiple of the root of n,
-#: and seconds to launch the work on each of as many cells; the latter an assumption.
+#: and seconds to launch the work on each of as many cells, measured beside an H200.
 GPU_PROBES, GPU_CELL_SECONDS = 17, 1e-3
-#: One iteration on a T4: launching kernels, on any GPU alike, and per row, bound by memory.
-GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 2.55e-3, 2.8e-8
+#: One iteration: launching kernels, on any GPU alike, as measured beside an H200, and per row, on a
+#: T4, bound by memory.
+GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 3.5e-4, 2.8e-8
+#: What more an iteration takes on a rented machine, by the published timings.
+RENTED_ITERATION_SECONDS = 2.2e-3
 #: Share of the work per row that grows with the number of neighbours.
 GPU_NEIGHBOUR_SHARE = 0.5
 #: Metrics whose neighbours are those of Euclidean points made of X: all GPU searches take them.
 GPU_EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
 #: Most neighbours of a row: cuML takes 1,023, the row itself among them.
 GPU_MAX_NEIGHBORS = 1_022
-#: Bytes on the GPU per neighbour: graph (8), affinities in two orders (8), and while those of up to
-#: 60 % of the edges are handed over to other rows, 52 for each of these. Where cuML runs
-#: iterations: its graph (12), affinities (4), twice 20 for both directions with 64-bit rows and
-#: columns, as much again while they are sorted, and our graph.
-GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 48.0, 104.0
-#: The context of CUDA, the libraries' code, grids, and temporary matrices, which are cut to size.
-GPU_FIXED_BYTES = 2.5e9
-#: Loading the GPU libraries in a fresh process; an assumption until it is measured.
-LOAD_SECONDS = 4.0
-#: The first map of a machine compiles kernels, ours and CuPy's, which CuPy keeps for later ones: so
-#: much longer it took beside an H200.
-COMPILE_SECONDS = 31.0
+#: Bytes on the GPU per neighbour, where our kernels run all iterations and where cuML runs some;
+#: and for CUDA's context, the libraries' code, grids, and temporary matrices, which are cut to
+#: size. On an H200, 50,000 to 1,058,909 rows of 10 features took up to 0.9 of what these come to.
+GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 80.0, 125.0
+GPU_FIXED_BYTES = 1.5e9
+#: Loading the GPU libraries in a fresh process; measured beside an H200, as is the next.
+LOAD_SECONDS = 2.0
+#: What the first map of a machine takes longer: kernels are compiled, ours and CuPy's, and CuPy
+#: keeps them for later processes.
+COMPILE_SECONDS = 25.0
 
 #: Share of a GPU's memory that a run may take; the rest is the engine's and the driver's.
 USABLE_MEMORY = 0.9
@@ -240,6 +244,7 @@ def remote_estimate(
     wait = max(0.0, boot - encode_seconds - upload)
     neighbours = gpu_neighbours_seconds(problem, gpu)
     optimise = gpu_optimise_seconds(problem, gpu)
+    optimise += problem.iterations * RENTED_ITERATION_SECONDS
     download = download_seconds(problem, link)
     usd_per_second = gpu.usd_per_hour / 3600
     return Estimate(

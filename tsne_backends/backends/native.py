@@ -76,7 +76,9 @@ class NativeBackend(Backend):
                 "repulsion", '"auto" is all pairs or grid, by size', _refuse_method
             ),
             "angle": Parameter("not used", "there is no tree"),
-            "n_jobs": Parameter("threads", "None is every usable core"),
+            "n_jobs": Parameter(
+                "threads", "None is every usable core; where more would be slower, fewer are used"
+            ),
         }
     )
     options: ClassVar[Mapping[str, Option]] = MappingProxyType(
@@ -148,7 +150,8 @@ class NativeBackend(Backend):
             indices, squared, places, words = _neighbors(problem, X, search, run)
         # Principal components too: in BLAS's own threads their last digits would depend on how many
         # there are, and a seed would repeat at one number of threads only.
-        with Team(problem.n_threads) as team:
+        n_threads = cost_native.iteration_threads(problem)
+        with Team(n_threads) as team:
             with run.phase("affinities"):
                 affinities = make_affinities(indices, squared, problem.perplexity, team)
                 del indices, squared
@@ -173,7 +176,7 @@ class NativeBackend(Backend):
                 "engine": f"native (numba {numba.__version__})",
                 "neighbours": words,
                 "gradients": outcome.repulsion,
-                "threads": problem.n_threads,
+                "threads": n_threads,
                 "grids": outcome.grids,
             },
         )
@@ -203,7 +206,8 @@ Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], str]
 def _neighbors(problem: Problem, X: Any, search: str, run: Run) -> Found:
     """Search, or look up; what comes back is the caller's to overwrite."""
     if is_plain(problem):
-        k, n_threads, cosine = problem.n_neighbors, problem.n_threads, problem.metric == "cosine"
+        k, cosine = problem.n_neighbors, problem.metric == "cosine"
+        n_threads = cost_native.search_threads(problem)
 
         def find() -> Found | None:
             return _own_search(X, k, cosine=cosine, search=search, n_threads=n_threads)

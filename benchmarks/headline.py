@@ -1,7 +1,7 @@
 """The published picture redone: rows against seconds, one line per engine and machine.
 
-What is measured here is a solid line, what others published is dashed, and what the plan predicts
-of a rented GPU is a band; nothing else is on it.
+What we measured is a solid line, with triangles where that was on another machine, what others
+published is dashed, and what the plan predicts of a rented GPU is a band; nothing else is on it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ MEASURED = {
 }
 #: And the one of ``cpu.csv``: openTSNE run by us.
 OURS = ("ours", "opentsne, 1,000 iterations", "#E69F00")
+#: And the one of ``gpu.csv``: our kernels.
+ON_GPU = ("ours", "our kernels on an H200", "#CC3311")
 #: The line that a rented GPU is predicted for, in Mbit/s and seconds, and the rows.
 MEGABITS_PER_SECOND, ROUND_TRIP_SECONDS = 100, 0.05
 PREDICTED_ROWS = (2_000, 10_000, 50_000, 200_000, 1_000_000)
 GPU = "T4"
 
-MEASURED_HERE, PUBLISHED, PREDICTED = "measured here", "published", "predicted"
+MEASURED_HERE, MEASURED_ELSEWHERE = "measured here", "measured"
+PUBLISHED, PREDICTED = "published", "predicted"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Line:
     Attributes
     ----------
     name : str
-    kind : {"measured here", "published", "predicted"}
+    kind : {"measured here", "measured", "published", "predicted"}
     seconds : mapping of int to float
     colour : str
     """
@@ -55,7 +58,9 @@ class Line:
 
 
 def lines(
-    engine_rows: Sequence[Mapping[str, Any]], cpu_rows: Sequence[Mapping[str, Any]] = ()
+    engine_rows: Sequence[Mapping[str, Any]],
+    cpu_rows: Sequence[Mapping[str, Any]] = (),
+    gpu_rows: Sequence[Mapping[str, Any]] = (),
 ) -> list[Line]:
     """Return everything that is drawn.
 
@@ -65,9 +70,12 @@ def lines(
         The rows of ``engine.csv``; engines without a row have no line.
     cpu_rows : sequence of mapping, optional
         The rows of ``cpu.csv``.
+    gpu_rows : sequence of mapping, optional
+        The rows of ``gpu.csv``.
     """
     found = [_measured(engine_rows, engine, *looks) for engine, looks in MEASURED.items()]
     found.append(_measured(cpu_rows, *OURS))
+    found.append(_measured(gpu_rows, *ON_GPU, kind=MEASURED_ELSEWHERE))
     return [
         *(line for line in found if line.seconds),
         Line("openTSNE, 12 cores of an M4 Pro", PUBLISHED, OPENTSNE_12_CORES, "#999999"),
@@ -102,14 +110,14 @@ def draw(some: Sequence[Line], path: Path, machine: str) -> None:
 
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    styles = {MEASURED_HERE: "o-", PUBLISHED: "s--"}
+    styles = {MEASURED_HERE: "o-", MEASURED_ELSEWHERE: "^-", PUBLISHED: "s--"}
     for line in some:
         if line.kind in styles:
             axes.loglog(
                 *zip(*line.seconds.items(), strict=True),
                 styles[line.kind],
                 color=line.colour,
-                markerfacecolor=line.colour if line.kind == MEASURED_HERE else "white",
+                markerfacecolor="white" if line.kind == PUBLISHED else line.colour,
                 label=f"{line.name} ({line.kind})",
             )
     warm, cold = [line for line in some if line.kind == PREDICTED]
@@ -133,11 +141,18 @@ def draw(some: Sequence[Line], path: Path, machine: str) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _measured(rows: Sequence[Mapping[str, Any]], engine: str, name: str, colour: str) -> Line:
+def _measured(
+    rows: Sequence[Mapping[str, Any]],
+    engine: str,
+    name: str,
+    colour: str,
+    *,
+    kind: str = MEASURED_HERE,
+) -> Line:
     """Return the medians of one engine."""
     runs = [dict(row) for row in rows if (row["data"], row["engine"]) == (DATA, engine)]
     table = sorted(medians(runs, ["n"], ["seconds"]), key=lambda row: int(row["n"]))
-    return Line(name, MEASURED_HERE, {row["n"]: row["seconds"] for row in table}, colour)
+    return Line(name, kind, {row["n"]: row["seconds"] for row in table}, colour)
 
 
 def _predicted(*, warm: bool) -> dict[int, float]:

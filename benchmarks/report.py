@@ -92,7 +92,8 @@ def _opening(folder: Path, ending: str) -> list[str]:
     engine = folder / f"engine{ending}.csv"
     if not engine.exists():
         return parts
-    drawn = headline.lines(read_rows(engine), read_rows(folder / f"cpu{ending}.csv"))
+    others = (read_rows(folder / f"{name}{ending}.csv") for name in ("cpu", "gpu"))
+    drawn = headline.lines(read_rows(engine), *others)
     where = _machine_of(engine) or here
     picture = folder / f"headline{ending}.png"
     headline.draw(drawn, picture, f"{where['usable_cores']} cores of an {where['processor']}")
@@ -100,10 +101,11 @@ def _opening(folder: Path, ending: str) -> list[str]:
         *parts,
         "## Rows against seconds\n",
         f"![Rows against seconds, by engine]({picture.name})\n",
-        f"Solid lines were measured here. Dashed ones are published figures: {SOURCE}. The band is "
+        "Solid lines were measured here, the one with triangles on the GPU it names, with "
+        f"everything loaded. Dashed ones are published figures: {SOURCE}. The band is "
         f"what `plan` predicts of a rented {headline.GPU} at "
-        f"{headline.MEGABITS_PER_SECOND} Mbit/s, from a warm to a cold container; no GPU was "
-        "used.\n",
+        f"{headline.MEGABITS_PER_SECOND} Mbit/s, from a warm to a cold container; none was "
+        "rented.\n",
         markdown(headline.table(drawn)),
     ]
 

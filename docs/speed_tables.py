@@ -1,4 +1,4 @@
-"""Tables of seconds and quality for README and docs/native.md, from benchmarks/results/engine.csv.
+"""Tables of seconds and quality for README, native.md and gpu.md, from benchmarks/results.
 
 `make_tables` puts them into their pages. Seconds are medians and quality means over seeds.
 """
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-ENGINE_CSV = Path(__file__).parent.parent / "benchmarks" / "results" / "engine.csv"
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+ENGINE_CSV, GPU_CSV = RESULTS / "engine.csv", RESULTS / "gpu.csv"
 #: Data sets in the order of the tables.
 NAMES = {
     "digits": "digits, 64-D",
@@ -44,6 +45,48 @@ PEERS += ("manifolds-rs-fft", "manifolds-rs")
 QUALITIES = ("kl", "preservation", "spearman")
 
 Runs = Sequence[dict[str, str]]
+
+
+#: Engines of a GPU, and what a page calls them.
+GPU_ENGINES = {
+    "ours": "our kernels",
+    "cuML, last 250 ours": "cuML, last 250 ours",
+    "cuML": "cuML",
+}
+
+
+def gpu() -> str:
+    """Return seconds and quality of the engines of a GPU, and the memory that ours takes there."""
+    with GPU_CSV.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = list(GPU_ENGINES.values())
+    lines = [
+        f"| rows × features | {' | '.join(names)} | memory, ours |",
+        "|---|" + "---:|" * (len(names) + 1),
+    ]
+    for d, n in sorted({(int(row["d"]), int(row["n"])) for row in rows}):
+        of = {
+            engine: [one for one in rows if (one["engine"], one["d"], one["n"]) == key]
+            for engine in GPU_ENGINES
+            for key in [(engine, str(d), str(n))]
+        }
+        megabytes = statistics.median(float(one["gpu_peak_mb"]) for one in of["ours"])
+        cells = [_of_gpu(of[engine]) for engine in GPU_ENGINES]
+        memory = f"{megabytes * 2**20 / 1e9:.1f} GB"
+        lines.append(f"| {n:,} × {d} | {' | '.join(cells)} | {memory} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_gpu(runs: Runs) -> str:
+    if not runs:
+        return "–"
+    seconds = f"{statistics.median(float(one['seconds']) for one in runs):.2f} s"
+    one = runs[0]
+    return (
+        f"{seconds}, {float(one['kl']):.3f} ({float(one['preservation']):.3f})"
+        if one["kl"]
+        else seconds
+    )
 
 
 def all_data() -> str:

@@ -55,6 +55,13 @@ def test_only_what_was_measured_or_cited_is_drawn():
     ]
     ours = {"engine": "ours", "data": "mixture10", "n": 2_000, "seconds": 1.5}
     assert headline.lines(RUNS, [ours])[2].seconds == {2_000: 1.5}
+    gpu = {"engine": "ours", "data": "mixture10", "n": 50_000, "seconds": 0.9}
+    (there,) = [
+        one
+        for one in headline.lines(RUNS, [ours], [gpu])
+        if one.kind == headline.MEASURED_ELSEWHERE
+    ]
+    assert there.seconds == {50_000: 0.9}
     published = [one for one in drawn if one.kind == headline.PUBLISHED]
     assert [one.seconds for one in published][1] == MODAL_T4
     warm, cold = (one.seconds for one in drawn if one.kind == headline.PREDICTED)

@@ -61,6 +61,20 @@ def test_no_more_threads_work_than_pay(n, used):
     assert many == enough
 
 
+@pytest.mark.parametrize(
+    ("n", "n_threads", "than_two"),
+    [(2_000, 4, 0.73), (2_000, 1, 1.50), (10_000, 4, 0.71), (10_000, 8, 0.60), (10_000, 1, 1.69)],
+)
+def test_the_model_knows_what_more_threads_are_worth(n, n_threads, than_two):
+    """Shares of the seconds of two threads, as measured on 16 cores."""
+    seconds = [
+        cost_native.search_seconds(problem, Machine(cores=16))
+        + cost_native.optimise_seconds(problem, Machine(cores=16))
+        for problem in (Problem(n, 10, n_threads=one) for one in (n_threads, 2))
+    ]
+    assert seconds[0] / seconds[1] == pytest.approx(than_two, rel=0.15)
+
+
 def test_details_tell_how_many_threads_worked():
     assert native(n_jobs=6, max_iter=250).fit(mixture(300)).details_["threads"] == 4
 

@@ -45,6 +45,9 @@ ITERATION_CALL_SECONDS = 1e-4
 #: those at 200,000 rows 5.34, 3.47 and 2.83, and the search there 1.25, 0.97 and 2.04.
 ITERATION_THREADS = ((5_000, 4), (100_000, 8))
 SEARCH_THREADS = 8
+#: More than two threads are together as quick as two, times a power of how many times more they
+#: are: by the same runs 1.2 to 1.5 times as quick with twice as many.
+THREADS_POWER = 0.5
 
 #: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
 #: (three quarters in both directions, in one order and the next: 6.5, or 8.5 where few rows are
@@ -68,6 +71,13 @@ def search_threads(problem: Problem) -> int:
     return min(SEARCH_THREADS, problem.n_threads)
 
 
+def _speedup(machine: Machine, n_threads: int) -> float:
+    """Return how many times faster threads are than one; those beyond the cores add nothing."""
+    useful = min(n_threads, machine.cores)
+    more = max(1.0, useful / 2)
+    return machine.parallel(min(useful, 2)) * math.pow(more, THREADS_POWER)
+
+
 def search_seconds(problem: Problem, machine: Machine, search: str = "auto") -> float:
     """Return the seconds of our own search.
 
@@ -86,14 +96,14 @@ def search_seconds(problem: Problem, machine: Machine, search: str = "auto") -> 
     listed += LISTED_ROW_FEATURE_SECONDS * compared / machine.speeds.matrix
     ways = {"exact": exact, "approximate": n * growth * cost.neighbour_share(problem) * listed}
     seconds = ways.get(search, min(ways.values()))
-    return cost.SEARCH_CALL_SECONDS + seconds / machine.parallel(search_threads(problem))
+    return cost.SEARCH_CALL_SECONDS + seconds / _speedup(machine, search_threads(problem))
 
 
 def optimise_seconds(problem: Problem, machine: Machine) -> float:
     """Return the seconds of affinities, initial positions and all iterations."""
     entries = problem.n_samples * problem.n_neighbors
-    threads = machine.parallel(iteration_threads(problem))
-    affinities = AFFINITY_SECONDS * entries / threads / machine.speeds.core
+    speedup = _speedup(machine, iteration_threads(problem))
+    affinities = AFFINITY_SECONDS * entries / speedup / machine.speeds.core
     seconds = affinities + cost.initialisation_seconds(problem, machine)
     for phase in problem.phases:
         n_iter, spacing = phase.n_iter, PLAIN_SPACING
@@ -113,7 +123,7 @@ def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: 
     pairs = EXACT_PAIR_SECONDS * float(n) ** 2
     repulsion = min(grid, pairs) if problem.method == "auto" else grid
     attraction = (ATTRACTION_SECONDS * problem.n_neighbors + STEP_SECONDS) * n
-    shared = (repulsion + attraction) / machine.parallel(iteration_threads(problem))
+    shared = (repulsion + attraction) / _speedup(machine, iteration_threads(problem))
     return (ITERATION_CALL_SECONDS + shared) / machine.speeds.core
 
 

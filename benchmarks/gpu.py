@@ -28,8 +28,11 @@ from benchmarks.judging import perplexity, quality
 from benchmarks.tables import Results, markdown, medians, write_rows
 from tsne_backends.gpu.hardware import gpu_verdict, visible_gpus
 
-#: Rows up to which maps are judged with exact neighbours of all rows, which the processor finds.
-JUDGED_ROWS = 250_000
+#: Rows, and rows times features, up to which maps are judged with exact neighbours of all rows,
+#: which the processor finds in some minutes.
+JUDGED_ROWS, JUDGED_ENTRIES = 250_000, 50_000_000
+#: Rows of the map that loads and compiles what others need: more than are summed pair by pair.
+WARM_ROWS = 9_000
 #: Data sets by number of features.
 DATA = {10: "mixture10", 48: "patches48", 768: "patches768"}
 
@@ -110,7 +113,7 @@ def _measure(results: Results, options: argparse.Namespace) -> dict[str, str]:
 
 def _first_fit(engines: Sequence[str]) -> float:
     """Return the seconds that this process' first map takes; then load what every engine needs."""
-    X = data.load("mixture10", 9_000)
+    X = data.load("mixture10", WARM_ROWS)
     _, facts = _fit(X, backend="cuml")
     for engine in engines:
         ENGINES[engine](X)
@@ -130,11 +133,11 @@ def _measure_data(n: int, d: int, options: argparse.Namespace, results: Results)
     for job in missing:
         embedding, facts = ENGINES[job["engine"]](X)
         row = {**job, "d": d, **facts, "kl": "", "preservation": ""}
-        if options.maps and n <= JUDGED_ROWS:
+        if options.maps and _is_judged(row):
             options.maps.mkdir(parents=True, exist_ok=True)
             np.save(options.maps / _name_of(job), embedding)
-        elif not options.maps:
-            row |= _judged(job, embedding)
+        elif _is_judged(row):
+            row |= quality(job["data"], n, embedding)
         results.add(row)
 
 
@@ -142,8 +145,8 @@ def _judge(results: Results, folder: Path) -> dict[str, str]:
     """Judge the maps of a folder; return the description of the GPU that made them."""
     for row in results.rows:
         kept = folder / _name_of(row)
-        if row["kl"] == "" and kept.exists():
-            row |= _judged(row, np.load(kept))
+        if row["kl"] == "" and kept.exists() and _is_judged(row):
+            row |= quality(row["data"], row["n"], np.load(kept))
             write_rows(results.path, results.rows)
     described: dict[str, str] = json.loads(results.path.with_suffix(".json").read_text("utf-8"))
     return described
@@ -153,8 +156,8 @@ def _name_of(row: dict[str, Any]) -> str:
     return f"{row['data']}-{row['n']}-{row['engine'].replace(', ', '-').replace(' ', '_')}.npy"
 
 
-def _judged(row: dict[str, Any], embedding: NDArray[Any]) -> dict[str, Any]:
-    return quality(row["data"], row["n"], embedding) if row["n"] <= JUDGED_ROWS else {}
+def _is_judged(row: dict[str, Any]) -> bool:
+    return row["n"] <= JUDGED_ROWS and row["n"] * row["d"] <= JUDGED_ENTRIES
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

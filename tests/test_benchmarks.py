@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 
 import numpy as np
 import pytest
@@ -167,27 +168,46 @@ def test_a_table_of_transfers_compares_the_two_ways():
     assert compared["repeats"] == 2
 
 
-def test_the_benchmark_of_the_gpu_is_one_command(gpu, monkeypatch, tmp_path, capsys):
-    """On a stand-in of a GPU, and in this process: what it runs, and what it writes."""
-    from benchmarks import data
+@pytest.fixture
+def gpu_benchmark(gpu, monkeypatch, tmp_path):
+    """Run the benchmark of the GPU on a stand-in, and return its rows."""
     from benchmarks import gpu as benchmark
 
-    def run_here(module, job):
-        Y, facts = benchmark.ENGINES[job["engine"]](data.load(job["data"], job["n"]))
-        return {"seconds": 1.0, **facts}, Y
+    monkeypatch.setattr(benchmark, "WARM_ROWS", 100)
 
-    monkeypatch.setattr(benchmark.harness, "run_in_process", run_here)
-    engines = [name for name in benchmark.ENGINES if name != "openTSNE"]
-    command = ["gpu", "--sizes", "120", "--features", "10", "--repeats", "1"]
-    monkeypatch.setattr("sys.argv", [*command, "--out", str(tmp_path), "--engines", *engines])
-    benchmark.main()
-    with (tmp_path / "gpu.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    def run(*words):
+        command = ["gpu", "--sizes", "120", "--features", "10", "--repeats", "1"]
+        monkeypatch.setattr("sys.argv", [*command, "--out", str(tmp_path), *words])
+        benchmark.main()
+        with (tmp_path / "gpu.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return run
+
+
+def test_the_benchmark_of_the_gpu_is_one_command(gpu_benchmark, tmp_path):
+    from benchmarks import gpu as benchmark
+
+    engines = [name for name in benchmark.ENGINES if name not in ("openTSNE", "native")]
+    rows = gpu_benchmark("--engines", *engines)
     assert [row["engine"] for row in rows] == engines
     assert all(float(row["neighbours_s"]) >= 0 and float(row["kl"]) > 0 for row in rows)
+    assert all(0 < float(row["optimisation_s"]) <= float(row["seconds"]) for row in rows)
     assert "NVIDIA L4" in (tmp_path / "gpu.json").read_text()
     assert (tmp_path / "gpu.md").read_text().startswith("NVIDIA L4")
     assert (tmp_path / "gpu.png").stat().st_size > 1_000
+
+
+def test_maps_of_a_gpu_can_be_judged_elsewhere(gpu_benchmark, tmp_path):
+    engines, maps = ("ours", "cuML, last 250 ours"), str(tmp_path / "maps")
+    rows = gpu_benchmark("--engines", *engines, "--maps", maps)
+    assert [row["kl"] for row in rows] == ["", ""]
+    described = (tmp_path / "gpu.json").read_text()
+    judged = gpu_benchmark("--judge", maps)
+    assert [row["engine"] for row in judged] == list(engines)
+    assert all(0 < float(row["kl"]) < 5 for row in judged)
+    assert [row["seconds"] for row in judged] == [row["seconds"] for row in rows]
+    assert json.loads((tmp_path / "gpu.json").read_text()) == json.loads(described)
 
 
 def test_the_benchmark_of_the_gpu_says_what_is_missing(monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ machine: that takes longer than the maps, and GPUs are paid by the second.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import shutil
@@ -26,7 +27,9 @@ from numpy.typing import NDArray
 from benchmarks import data, harness
 from benchmarks.judging import perplexity, quality
 from benchmarks.tables import Results, markdown, medians, write_rows
-from tsne_backends.gpu.hardware import gpu_verdict, visible_gpus
+from tsne_backends.gpu.hardware import gpu_verdict, installed_release, visible_gpus
+from tsne_backends.registry import load_backend
+from tsne_backends.warming import warm_up
 
 #: Rows, and rows times features, up to which maps are judged with exact neighbours of all rows,
 #: which the processor finds in some minutes.
@@ -96,7 +99,7 @@ def _measure(results: Results, options: argparse.Namespace) -> dict[str, str]:
     verdict = gpu_verdict()
     if not verdict.ok:
         sys.exit(f"Nothing was measured. {verdict.reason}")
-    gpu = visible_gpus()[0][0]
+    gpu, release = visible_gpus()[0][0], installed_release()
     first = _first_fit(options.engines)
     for d in options.features:
         for n in options.sizes:
@@ -108,6 +111,8 @@ def _measure(results: Results, options: argparse.Namespace) -> dict[str, str]:
         "driver": gpu.driver,
         "found": verdict.reason,
         "first_fit_seconds": f"{first:.1f}",
+        "cuml": release.version if release else "unknown",
+        "cupy": str(importlib.import_module("cupy").__version__),
     }
 
 
@@ -115,6 +120,7 @@ def _first_fit(engines: Sequence[str]) -> float:
     """Return the seconds that this process' first map takes; then load what every engine needs."""
     X = data.load("mixture10", WARM_ROWS)
     _, facts = _fit(X, backend="cuml")
+    warm_up(load_backend("cuml"))
     for engine in engines:
         ENGINES[engine](X)
     return float(facts["seconds"])
@@ -153,7 +159,8 @@ def _judge(results: Results, folder: Path) -> dict[str, str]:
 
 
 def _name_of(row: dict[str, Any]) -> str:
-    return f"{row['data']}-{row['n']}-{row['engine'].replace(', ', '-').replace(' ', '_')}.npy"
+    engine = row["engine"].replace(", ", "-").replace(" ", "_")
+    return f"{row['data']}-{row['n']}-{engine}-{row['repeat']}.npy"
 
 
 def _is_judged(row: dict[str, Any]) -> bool:

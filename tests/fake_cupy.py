@@ -159,14 +159,15 @@ class Device:
 
 #: What our code uses of CuPy that is named and behaves as in NumPy.
 FUNCTIONS = """
-    abs arange bincount concatenate cos cumsum empty empty_like flatnonzero isfinite log maximum
-    minimum ones_like searchsorted sign sort sqrt stack take_along_axis where zeros zeros_like
-""".split()  # noqa: SIM905 — a list of 24 quoted words is harder to read
+    abs arange bincount concatenate cumsum empty empty_like flatnonzero isfinite log
+    minimum ones_like searchsorted sign sort sqrt stack take_along_axis zeros zeros_like
+""".split()  # noqa: SIM905 — a list of twenty quoted words is harder to read
 
 
 def make_cupy(gpu_name, synchronize):
     """Return the module; ``synchronize`` is told when our code waits for a stream."""
     cupy = types.ModuleType("cupy")
+    cupy.__version__ = "14.2.0"
     for name in FUNCTIONS:
         setattr(cupy, name, lifted(getattr(np, name)))
     # CuPy's sorts are stable, always.

@@ -207,6 +207,21 @@ def test_the_grid_follows_the_map_and_stays_within_bounds(cupy):
     assert grid.box_around(flat, 0.5).nodes[1] < 20
 
 
+def test_kernels_and_python_agree_on_the_width_of_a_bundle():
+    assert f"#define BUNDLE {BUNDLE}\n" in kernels.source()
+
+
+def test_reports_of_maps_that_diverged_are_errors(cupy, graph):
+    from tsne_backends.errors import EmbeddingError
+
+    problem = Problem(N, 5, perplexity=10.0, learning_rate=1e30, max_iter=300)
+    descent = Descent(
+        problem, affinities_of(cupy, graph), repulsion.Repulsion(N), positions_of(cupy), Run()
+    )
+    with pytest.raises(EmbeddingError, match="diverged on the GPU"):
+        descent.run_phases(last_iterations(problem.phases, 50))
+
+
 def test_sizes_of_grids_are_few_and_transform_fast():
     sizes = grid._sizes()
     assert len(sizes) < 55
@@ -240,7 +255,10 @@ def test_a_row_that_leaves_the_grid_is_noticed_once(cupy, is_far):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_iterations_are_done_over_where_rows_left_the_grid(cupy, graph, monkeypatch, exact):
+@pytest.mark.parametrize("stop_at", [50, 1_000])
+def test_iterations_are_done_over_where_rows_left_the_grid(
+    cupy, graph, monkeypatch, exact, stop_at
+):
     """Too small grids for ten iterations end where a grid of its own for each does, to the bit."""
     problem = Problem(N, 5, perplexity=10.0, learning_rate=300.0, max_iter=300)
     asked = []
@@ -249,24 +267,39 @@ def test_iterations_are_done_over_where_rows_left_the_grid(cupy, graph, monkeypa
         repulsion.Repulsion, "was_left", lambda self: asked.append(was_left(self)) or asked[-1]
     )
 
+    class Watched(Run):
+        """Keeps what is reported, and stops at the iteration it is told."""
+
+        def report(self, iteration, kl, embedding):
+            told.append((iteration, kl, embedding.copy()))
+            return iteration >= stop_at
+
+    told = []
+
     def run(stretch, room):
         monkeypatch.setattr(descent_module, "STRETCH", stretch)
         monkeypatch.setattr(repulsion, "LEAST_ROOM", room)
         monkeypatch.setattr(repulsion, "MOST_ROOM", room)
         asked.clear()
+        told.clear()
         forces = repulsion.Repulsion(N, exact=exact)
         descent = Descent(
-            problem, affinities_of(cupy, graph), forces, positions_of(cupy, 20.0), Run()
+            problem, affinities_of(cupy, graph), forces, positions_of(cupy, 20.0), Watched()
         )
-        descent.run_phases(last_iterations(problem.phases, 55))
-        assert descent.done == 55
-        return on_host(descent.positions)
+        descent.run_phases(last_iterations(problem.phases, 105))
+        assert descent.done == min(105, stop_at)
+        assert descent.stopped == (stop_at == 50)
+        return on_host(descent.positions), list(told)
 
-    expected = run(1, 0.0)
-    assert asked == [False] * 55
-    found = run(10, -0.2)
-    assert asked == [not exact] * 6
+    expected, reported = run(1, 0.0)
+    assert asked == [False] * min(105, stop_at)
+    found, reported_too = run(10, -0.2)
+    assert asked == [not exact] * (11 if stop_at > 50 else 5)
     np.testing.assert_array_equal(found, expected)
+    assert [one[0] for one in reported] == [50, 105][: len(reported_too)]
+    for (_, kl, positions), (_, kl_too, positions_too) in zip(reported, reported_too, strict=True):
+        assert kl == kl_too
+        np.testing.assert_array_equal(positions, positions_too)
 
 
 def test_the_gradient_is_that_of_the_divergence(cupy, graph):

@@ -4,12 +4,14 @@ import os
 
 import numpy as np
 import pytest
+from cuda_on_cpu import signatures
 
 from backends_remote.deployment import DATA_DAYS, DAY_SECONDS, KERNELS_FOLDER
 from backends_remote.place import Place
 from backends_remote.warmup import keep_kernels, warm_up
 from tsne_backends import warming
 from tsne_backends.backends.opentsne import OpenTSNEBackend
+from tsne_backends.gpu import affinities, descent, grid, kernels, repulsion, searches
 from tsne_backends.registry import load_backend
 
 
@@ -57,8 +59,16 @@ def test_every_kind_of_kernel_is_run(gpu, monkeypatch):
         assert np.isfinite(answer.coordinates).all()
         return answer
 
+    launched = set()
+    for module in (affinities, descent, grid, repulsion, searches):
+        monkeypatch.setattr(
+            module,
+            "launch",
+            lambda name, *arguments: launched.add(name) or kernels.launch(name, *arguments),
+        )
     monkeypatch.setattr(type(backend), "embed", watched)
     warming.warm_up(backend)
+    assert launched == set(signatures(kernels.source()))
     assert seen == ["brute force on the GPU", "32 of 40 cells on the GPU"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tsne_backends.gpu.affinities import Affinities, attraction
 from tsne_backends.gpu.arrays import on_host
-from tsne_backends.gpu.grid import Box
+from tsne_backends.gpu.grid import Box, corners
 from tsne_backends.gpu.kernels import launch
 from tsne_backends.gpu.repulsion import Repulsion
 from tsne_backends.problem import GRADIENT_FACTOR, Phase, Problem
@@ -151,6 +151,7 @@ class Descent:
     def _should_end(self, check: ProgressCheck, iteration: int, motion: _Motion) -> bool:
         import cupy
 
+        corners(self.positions)  # raises where a report would hand out what is not finite
         kl = _kl(motion.divergence, motion.normalisation)
         self.stopped = self.run.report(self.done, kl, on_host(self.positions))
         norm = GRADIENT_FACTOR * float(motion.norms.sum(dtype=cupy.float64)) ** 0.5

@@ -47,7 +47,7 @@ LARGEST_SPAN = 1e15
 
 @dataclass(frozen=True)
 class Box:
-    """The grid over the map as it is now: nodes per axis, the first node, and the step."""
+    """A grid over a map: nodes per axis, the first node, and the step."""
 
     nodes: tuple[int, int]
     first: tuple[float, float]

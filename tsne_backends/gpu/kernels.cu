@@ -1,4 +1,4 @@
-// The loops of t-SNE on a GPU, one thread a row (or an edge). Plain C with a few CUDA words, no
+// The loops of t-SNE on a GPU, one thread a row (or an edge, a piece of edges, a node). Plain C with a few CUDA words, no
 // warp tricks: the tests compile this very file for the processor.
 //
 // Matrices of k neighbours lie "column by column", entry c of row i at c * n + i, so that the
@@ -15,19 +15,24 @@
 #define ENTROPY_TOLERANCE 1e-5f
 // Rows with more equal neighbours than the perplexity asks for ever narrower kernels.
 #define LARGEST_BETA 1e30f
-// Charges are added as whole numbers of 2^-40: their sum is then the same in every order, and
-// 2^23 rows on one node still fit.
-#define CHARGE_UNIT 1.099511627776e12f
+// Charges are added as whole numbers of 2^-36: their sum is then the same in every order, and
+// 2^28 rows on one node still fit, more than the memory of any GPU holds.
+#define CHARGE_UNIT 6.8719476736e10f
 // Least gain of the gradient descent (van der Maaten's code, scikit-learn, openTSNE, cuML).
 #define LEAST_GAIN 0.01f
 
 // Squared distances of the neighbours that a search has found, one thread an edge, the edges of a
-// row side by side. Sums of many features are taken in pieces, or they would lose digits.
+// row side by side; infinite for what is no row. Sums of many features are taken in pieces, or they
+// would lose digits.
 extern "C" __global__ void distances(const float* points, const long long* found, float* squared,
                                      int n, int width, int features)
 {
   long long edge = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (edge >= (long long)n * width) return;
+  if (found[edge] < 0 || found[edge] >= n) {
+    squared[edge] = -logf(0.0f);
+    return;
+  }
   const float* one = points + edge / width * features;
   const float* other = points + found[edge] * features;
   float sum = 0.0f;

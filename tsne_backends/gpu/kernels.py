@@ -12,15 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-#: Threads of one block; every kernel is one thread a row or an edge.
+#: Threads of one block.
 BLOCK = 128
 
 
 def is_compiled() -> bool:
     """Say whether CuPy has compiled anything on this machine: ours and its own take a while."""
     chosen = os.environ.get("CUPY_CACHE_DIR")
-    folder = Path(chosen) if chosen else Path.home() / ".cupy" / "kernel_cache"
     try:
+        folder = Path(chosen or os.path.expanduser("~/.cupy/kernel_cache"))
         return any(folder.glob("*.cubin"))
     except OSError:
         return False

@@ -56,7 +56,7 @@ def gpu_graph(
     Parameters
     ----------
     problem : Problem
-        Metric, and whether the run must be repeatable.
+        Metric and size.
     X : ndarray, cupy.ndarray or CSR matrix of shape (n_samples, n_features)
     k : int
         Neighbours of a row, itself not counted.

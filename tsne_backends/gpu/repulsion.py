@@ -26,8 +26,9 @@ from tsne_backends.gpu.kernels import launch
 EXACT_ROWS = 8_192
 #: Least sum of 1 / (1 + d²) over pairs: two rows a hundred thousand units apart.
 LEAST_NORMALISATION = 1e-10
-#: What one whole number of a spread charge stands for; see ``kernels.cu``.
-CHARGE_UNIT = 2.0**-40
+#: Rows below which they are, whatever is asked for: what rows see of themselves on a grid would be
+#: most of their sum.
+GRID_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Repulsion:
     ----------
     n_samples : int
     exact : bool, optional
-        Whether to sum pair by pair, in n² operations; None does so for small data.
+        Whether to sum pair by pair, in n² operations; None does so for small data, and very few
+        rows are never put on a grid.
     step : float, default=STEP
         Step of the grid, in units of the map.
     """
@@ -73,7 +75,8 @@ class Repulsion:
 
         self._step = step
         self._n = n_samples
-        self._exact = n_samples <= EXACT_ROWS if exact is None else exact
+        most = EXACT_ROWS if exact is None else GRID_ROWS
+        self._exact = exact or n_samples <= most
         self._field = cupy.empty((3, n_samples), dtype=cupy.float32)
         self._outside = cupy.zeros(1, dtype=cupy.int32)
         self._nothing = cupy.zeros((), dtype=cupy.float64)
@@ -118,7 +121,8 @@ class Repulsion:
         """
         import cupy
 
-        box = box_around(positions, self._step) if box is None else box
+        if box is None:
+            box = box_around(positions, self._step)
         if self._exact:
             launch("gather_exact", self._n, positions, self._field, cupy.int32(self._n))
             own = self._nothing
@@ -131,7 +135,7 @@ class Repulsion:
 
     def was_left(self) -> bool:
         """Say whether a row lay outside of a grid since this was asked last; waits for the GPU."""
-        left = bool(on_host(self._outside)[0])
+        left = not self._exact and bool(on_host(self._outside)[0])
         if left:
             self._outside[:] = 0
         return left

@@ -94,8 +94,9 @@ IDLE_SECONDS = 300.0
 #: products run at half the data sheet's speed, 2 operations per feature.
 GPU_PAIR_SECONDS, GPU_FLOPS_SHARE = 7.8e-11, 0.5
 #: Search by cells (`tsne_backends.gpu.searches`): pairs of one row as a multiple of the root of n,
-#: and seconds to launch the work on each of as many cells, measured beside an H200.
-GPU_PROBES, GPU_CELL_SECONDS = 17, 1e-3
+#: and seconds to launch the work on each of as many cells: beside an H200, of 10 features 1 to 2.2
+#: ms, of 768 features 3 ms.
+GPU_PROBES, GPU_CELL_SECONDS = 17, 1.5e-3
 #: One iteration: launching kernels, on any GPU alike, as measured beside an H200, and per row, on a
 #: T4, bound by memory.
 GPU_ITERATION_SECONDS, GPU_ROW_SECONDS = 3.5e-4, 2.8e-8
@@ -109,7 +110,8 @@ GPU_EUCLIDEAN_METRICS = ("euclidean", "l2", "cosine", "correlation")
 GPU_MAX_NEIGHBORS = 1_022
 #: Bytes on the GPU per neighbour, where our kernels run all iterations and where cuML runs some;
 #: and for CUDA's context, the libraries' code, grids, and temporary matrices, which are cut to
-#: size. On an H200, 50,000 to 1,058,909 rows of 10 features took up to 0.9 of what these come to.
+#: size. On an H200, 50,000 to 1,058,909 rows of 10 features took up to 0.9 of what these come to,
+#: the context not counted.
 GPU_ENTRY_BYTES, GPU_ENTRY_BYTES_CUML = 80.0, 125.0
 GPU_FIXED_BYTES = 1.5e9
 #: Loading the GPU libraries in a fresh process; measured beside an H200, as is the next.

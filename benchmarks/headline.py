@@ -108,7 +108,7 @@ def draw(some: Sequence[Line], path: Path, machine: str) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 5.6), layout="constrained")
     axes = figure.subplots()
     styles = {MEASURED_HERE: "o-", MEASURED_ELSEWHERE: "^-", PUBLISHED: "s--"}
     for line in some:
@@ -137,7 +137,7 @@ def draw(some: Sequence[Line], path: Path, machine: str) -> None:
     )
     axes.title.set_size("medium")
     axes.grid(which="major", color="#dddddd", linewidth=0.6)
-    axes.legend(frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 

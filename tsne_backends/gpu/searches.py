@@ -116,6 +116,8 @@ class _Cells:
         import cupy
         from cuvs.common import Resources
 
+        # What CuPy keeps for later, cuVS cannot have; cell by cell would take longer than searching.
+        cupy.get_default_memory_pool().free_all_blocks()
         resources = Resources()  # one for all cells: with each come handles, which take a while
         found = cupy.empty((len(self._points), width), dtype=cupy.int64)
         for cell in range(self.n_cells):

@@ -116,7 +116,7 @@ class _Cells:
         import cupy
         from cuvs.common import Resources
 
-        # What CuPy keeps for later, cuVS cannot have; cell by cell would take longer than searching.
+        # What CuPy keeps for later, cuVS cannot have; giving it back for every cell takes long.
         cupy.get_default_memory_pool().free_all_blocks()
         resources = Resources()  # one for all cells: with each come handles, which take a while
         found = cupy.empty((len(self._points), width), dtype=cupy.int64)

@@ -2,23 +2,16 @@
 
 import inspect
 import pickle
-import re
-import sys
 import warnings
-import weakref
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_rapids import Resources
+from gpu_runs import blobs, fit, sized
 
 from tsne_backends import Problem, ServerlessTSNE, transfer
 from tsne_backends.backends import cuml as module
 from tsne_backends.errors import (
-    BackendUnavailableError,
-    BackendWarning,
     EmbeddingError,
-    GpuMemoryError,
     MapQualityWarning,
     UnsupportedProblemError,
 )
@@ -27,7 +20,6 @@ from tsne_backends.gpu.neighbors import METRICS
 from tsne_backends.machine import Machine
 from tsne_backends.quality import kl_divergence
 from tsne_backends.registry import load_backend
-from tsne_backends.run import Run
 from tsne_backends.testing import BackendContract
 
 pytestmark = pytest.mark.usefixtures("gpu")
@@ -35,21 +27,6 @@ pytestmark = pytest.mark.usefixtures("gpu")
 
 class TestCuml(BackendContract):
     name = "cuml"
-
-
-def blobs(n=300, d=8, seed=0):
-    rng = np.random.RandomState(seed)
-    centres = 8 * rng.standard_normal((3, d))
-    return (centres[np.arange(n) % 3] + rng.standard_normal((n, d))).astype(np.float32)
-
-
-def fit(X=None, **changes):
-    parameters = {"backend": "cuml", "random_state": 0, "max_iter": 300, **changes}
-    return ServerlessTSNE(**parameters).fit(blobs() if X is None else X)
-
-
-def sized(n, d=10, **changes):
-    return Problem(n, d, n_bytes=4 * n * d, **changes)
 
 
 # What is passed to cuML.
@@ -271,259 +248,6 @@ def test_rows_without_a_direction_are_left_to_the_processor():
 def test_divergence_is_named():
     with pytest.raises(EmbeddingError, match=r"learning rate"):
         fit(learning_rate=1e37)
-
-
-# Neighbours by other searches.
-
-
-def approximately(n=5_000, **changes):
-    from tsne_backends.gpu import neighbors
-
-    X = blobs(n, 6)
-    problem = replace(sized(n, 6, perplexity=5.0), **changes)
-    graph = neighbors.gpu_graph(problem, X, 15, "approximate")
-    assert not Resources.pending, "cuVS was not waited for"
-    return graph.search
-
-
-def test_large_data_are_searched_approximately():
-    assert "cells" in approximately()
-
-
-@pytest.mark.parametrize("n", [2_500, 5_000])  # with fewer cells than are searched at last, too
-def test_a_search_that_falls_short_is_replaced(gpu, caplog, n):
-    gpu["near"] = lambda found: np.roll(found, 7, axis=0)
-    assert "brute force" in approximately(n)
-    assert re.search(r"found \d+ %", caplog.text)
-
-
-def test_unclustered_data_by_cells_keep_their_recall():
-    from tsne_backends.gpu.neighbors import gpu_graph
-
-    X = np.random.RandomState(0).standard_normal((3_000, 12)).astype(np.float32)
-    search = gpu_graph(sized(3_000, 12, perplexity=5.0), X, 15, "approximate").search
-    assert "of 54 cells" in search
-    assert float(search.partition("recall ")[2][:5]) >= 0.95
-
-
-@pytest.mark.parametrize("search", ["exact", "approximate"])
-def test_narrow_clusters_far_apart_keep_their_neighbours(search):
-    """Products of matrices in single precision cannot tell such rows apart; cells can."""
-    from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.neighbors import gpu_graph
-    from tsne_backends.neighbors import neighbors_graph
-
-    rng = np.random.RandomState(0)
-    centres = 1e4 * rng.standard_normal((4, 10))
-    X = (centres[np.arange(2_000) % 4] + rng.standard_normal((2_000, 10))).astype(np.float32)
-    problem = sized(2_000, 10, perplexity=5.0)
-    graph = gpu_graph(problem, X, 15, search)
-    truth = neighbors_graph(problem, X.astype(np.float64), "exact").indices
-    shares = [
-        len(np.intersect1d(a, b)) / 15 for a, b in zip(on_host(graph.indices), truth, strict=True)
-    ]
-    assert np.mean(shares) > 0.99
-    assert "cell" in graph.search
-
-
-def test_equal_distances_come_in_order_of_their_rows():
-    """Whatever order a search leaves them in: a seed would not repeat otherwise."""
-    import cupy
-
-    from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.searches import _settled
-
-    found = np.array([[3, 0, 2, 1], [2, 3, 0, 1]])
-    distances = np.array([[1.0, 0.0, 1.0, 1.0], [2.0, 1.0, 1.0, -1e-9]], np.float32)
-    indices, kept = _settled(cupy.asarray(found), cupy.asarray(distances))
-    assert on_host(indices).tolist() == [[1, 2, 3], [0, 3, 2]]
-    assert on_host(kept).tolist() == [[1, 1, 1], [1, 1, 2]]
-    absent, _ = _settled(cupy.asarray(found + 5), cupy.asarray(distances))
-    assert on_host(absent)[0].tolist() == [5, 6, 7]
-
-
-@pytest.mark.parametrize("is_sorted", [True, False])
-@pytest.mark.parametrize("has_self", [True, False])
-def test_neighbours_are_settled_whatever_order_they_are_found_in(is_sorted, has_self):
-    import cupy
-
-    from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.searches import _settled
-
-    rng, n, width = np.random.RandomState(0), 50, 31
-    others = [np.delete(np.arange(n), row) for row in range(n)]
-    found = np.stack([rng.choice(one, width, replace=False) for one in others])
-    if has_self:
-        found[:, rng.randint(width)] = np.arange(n)
-    distances = rng.randint(8, size=(n, width)).astype(np.float32)  # many are equal
-    if is_sorted:
-        distances.sort(axis=1)
-    indices, kept = _settled(cupy.asarray(found), cupy.asarray(distances))
-    for row in range(n):
-        order = np.lexsort((found[row], distances[row]))
-        expected = order[found[row][order] != row][: width - 1]
-        assert on_host(indices)[row].tolist() == found[row][expected].tolist()
-        assert on_host(kept)[row].tolist() == distances[row][expected].tolist()
-
-
-@pytest.mark.parametrize("wrong", [-1, 40, 2**32 - 1])
-def test_what_is_no_row_is_infinitely_far(wrong):
-    """cuVS marks places that it could not fill by such numbers."""
-    import cupy
-
-    from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.searches import _without_self
-
-    found = cupy.asarray(np.array([[0, 1, 2], [1, 0, wrong]]))
-    points = cupy.asarray(np.arange(80, dtype=np.float32).reshape(40, 2))[:2]
-    _, squared = _without_self(points, found)
-    assert on_host(squared)[1].tolist() == [8.0, np.inf]
-
-
-@pytest.mark.parametrize("d", [1, 64, 65, 3_000])
-def test_distances_of_what_was_found_keep_their_digits(d):
-    import cupy
-
-    from tsne_backends.gpu.arrays import on_host
-    from tsne_backends.gpu.searches import _without_self
-
-    rng, n = np.random.RandomState(0), 40
-    X = (1 + 1e-2 * rng.standard_normal((n, d))).astype(np.float32)
-    found = np.stack([rng.permutation(n)[:12] for _ in range(n)])
-    indices, squared = map(on_host, _without_self(cupy.asarray(X), cupy.asarray(found)))
-    difference = X[indices].astype(float) - X.astype(float)[:, None]
-    np.testing.assert_allclose(squared, (difference**2).sum(axis=2), rtol=5e-6)
-    assert (np.diff(squared, axis=1) >= 0).all()
-
-
-def test_the_graph_is_found_once_for_every_smaller_perplexity(gpu, tmp_path):
-    from backends_remote.kept import GraphMemory
-
-    backend, X, cache = load_backend("cuml"), blobs(), GraphMemory()
-    first = backend.embed(sized(300, 8, max_iter=250), X, Run(cache=cache))
-    gpu["memory"] = True  # a second search would fail
-    second = backend.embed(sized(300, 8, max_iter=250, perplexity=10.0), X, Run(cache=cache))
-    assert second.details["n_neighbors"] == 30
-    assert first.details["neighbours"] == second.details["neighbours"]
-    gpu.clear()
-    fit(memory=tmp_path)
-    gpu["memory"] = True
-    fit(memory=tmp_path, learning_rate=100.0)
-    fit(memory=tmp_path, perplexity=5.0)
-
-
-# Trouble.
-
-
-def test_memory_that_runs_out_is_named_and_given_back(gpu, monkeypatch):
-    """In the middle of the descent, with arrays at hand: they are gone before the pool is told."""
-    import cupy
-
-    from tsne_backends.gpu.descent import Descent
-
-    living = []
-
-    def run_out(descent, phases):
-        living.extend(map(weakref.ref, (descent.positions, descent.affinities.joint)))
-        raise MemoryError("out of memory allocating 7 bytes")
-
-    pool = cupy.get_default_memory_pool()
-    alive_when_freed = []
-    free = pool.free_all_blocks
-    monkeypatch.setattr(
-        pool,
-        "free_all_blocks",
-        lambda: (alive_when_freed.append(sum(one() is not None for one in living)), free()),
-    )
-    monkeypatch.setattr(Descent, "run_phases", run_out)
-    with pytest.raises(GpuMemoryError, match=r"300 rows × 8 with 90 neighbours") as error:
-        fit()
-    assert living
-    assert alive_when_freed[-1] == 0
-    assert "7 bytes" in error.value.__notes__[0]
-    assert cupy.get_default_pinned_memory_pool().freed
-    monkeypatch.undo()
-
-
-def test_after_memory_ran_out_the_gpu_can_be_used_again(gpu):
-    gpu["memory"] = True
-    with pytest.raises(GpuMemoryError):
-        fit()
-    gpu.clear()
-    assert np.isfinite(fit().embedding_).all()
-
-
-@pytest.mark.parametrize(
-    ("error", "named"),
-    [
-        (MemoryError("std::bad_alloc"), GpuMemoryError),
-        (RuntimeError("CUFFT_ALLOC_FAILED"), GpuMemoryError),
-        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), GpuMemoryError),
-        (RuntimeError("cudaErrorNoKernelImageForDevice: no kernel"), BackendUnavailableError),
-        (RuntimeError("cudaErrorInitializationError: initialization"), BackendUnavailableError),
-        (RuntimeError("cudaErrorInsufficientDriver: CUDA driver"), BackendUnavailableError),
-        (ImportError("libnvrtc.so.13: cannot open"), BackendUnavailableError),
-        (OSError("libcuvs_c.so"), BackendUnavailableError),
-        (ValueError("something else"), ValueError),
-    ],
-)
-def test_every_librarys_trouble_has_a_name(error, named):
-    from tsne_backends.gpu.trouble import run_on_gpu
-
-    def fail():
-        raise error
-
-    with pytest.raises(named) as raised:
-        run_on_gpu(fail, 0, "It was too large.")
-    assert type(raised.value) is named
-
-
-def test_auto_goes_on_with_the_next_backend(gpu, monkeypatch):
-    gpu["memory"] = True
-    with pytest.warns(BackendWarning, match="memory of the GPU ran out"):
-        fitted = ServerlessTSNE(prefer="order", max_iter=250, random_state=0).fit(blobs())
-    assert fitted.backend_ == "native"
-
-
-def test_an_engine_that_cannot_be_loaded(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cuvs.common", None)
-    with pytest.raises(BackendUnavailableError, match=r"cannot be loaded.*`pip install"):
-        load_backend("cuml").embed(sized(300, 8), blobs(), Run())
-
-
-def test_a_device_that_is_not_there(monkeypatch):
-    with pytest.raises(BackendUnavailableError, match="invalid device ordinal"):
-        load_backend("cuml").embed(sized(300, 8, options={"device": 2}), blobs(), Run())
-
-
-@pytest.mark.parametrize(
-    ("changes", "second", "words"),
-    [
-        ({}, {"memory_bytes": 1e9}, "a NVIDIA L4 has 1"),
-        ({"metric": "manhattan"}, {}, "CUDA_VISIBLE_DEVICES=1"),
-        ({}, {}, "invalid device ordinal"),  # taken, and the stand-in has no second GPU
-    ],
-)
-def test_data_on_the_second_gpu_are_judged_by_that_gpu(monkeypatch, changes, second, words):
-    """A plan does not know where X lies; the backend does, before any work."""
-    import cupy
-    from fake_rapids import GPU
-
-    gpus = [GPU, replace(GPU, **second)]
-    monkeypatch.setattr(module, "visible_gpus", lambda: (gpus, ""))
-    monkeypatch.setattr(cupy.ndarray, "device", cupy.cuda.Device(1))
-    problem = sized(300, 8, **changes)
-    assert load_backend("cuml").can_run(problem).ok
-    with pytest.raises(BackendUnavailableError, match=words):
-        load_backend("cuml").embed(problem, cupy.asarray(blobs()), Run())
-
-
-def test_other_errors_stay_what_they_are():
-    def fail(*_):
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fit(callbacks=fail)
 
 
 # The finished map.

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tsne_backends import EmbeddingError, Problem, ServerlessTSNE, cost_native
+from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
 from tsne_backends.backends.native import NativeBackend
 from tsne_backends.machine import Machine
 from tsne_backends.native import engine as native_engine
@@ -46,33 +46,6 @@ def test_a_seed_repeats_at_any_number_of_threads(n, method):
     np.testing.assert_array_equal(one.embedding_, two.embedding_)
     np.testing.assert_array_equal(one.embedding_, five.embedding_)
     assert one.kl_divergence_ == two.kl_divergence_ == five.kl_divergence_
-
-
-@pytest.mark.parametrize(("n", "used"), [(2_000, 4), (10_000, 8), (200_000, 16)])
-def test_no_more_threads_work_than_pay(n, used):
-    problem = Problem(n, 10, n_threads=16)
-    assert cost_native.iteration_threads(problem) == used
-    assert cost_native.search_threads(problem) == 8
-    assert cost_native.iteration_threads(replace(problem, n_threads=2)) == 2
-    many, enough = (
-        cost_native.optimise_seconds(replace(problem, n_threads=one), Machine(cores=16))
-        for one in (16, used)
-    )
-    assert many == enough
-
-
-@pytest.mark.parametrize(
-    ("n", "n_threads", "than_two"),
-    [(2_000, 4, 0.73), (2_000, 1, 1.50), (10_000, 4, 0.71), (10_000, 8, 0.60), (10_000, 1, 1.69)],
-)
-def test_the_model_knows_what_more_threads_are_worth(n, n_threads, than_two):
-    """Shares of the seconds of two threads, as measured on 16 cores."""
-    seconds = [
-        cost_native.search_seconds(problem, Machine(cores=16))
-        + cost_native.optimise_seconds(problem, Machine(cores=16))
-        for problem in (Problem(n, 10, n_threads=one) for one in (n_threads, 2))
-    ]
-    assert seconds[0] / seconds[1] == pytest.approx(than_two, rel=0.15)
 
 
 def test_details_tell_how_many_threads_worked():

@@ -2,11 +2,14 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from tsne_backends import Problem, cost_native
+from tsne_backends.machine import Machine
 from tsne_backends.native.threads import Team
 
 
@@ -94,3 +97,30 @@ def test_an_error_within_a_team_gives_threads_back():
         with pytest.raises(KeyError, match="within"):
             fail_within_a_team()
         assert pools() == before
+
+
+@pytest.mark.parametrize(("n", "used"), [(2_000, 4), (10_000, 8), (200_000, 16)])
+def test_no_more_threads_work_than_pay(n, used):
+    problem = Problem(n, 10, n_threads=16)
+    assert cost_native.iteration_threads(problem) == used
+    assert cost_native.search_threads(problem) == 8
+    assert cost_native.iteration_threads(replace(problem, n_threads=2)) == 2
+    many, enough = (
+        cost_native.optimise_seconds(replace(problem, n_threads=one), Machine(cores=16))
+        for one in (16, used)
+    )
+    assert many == enough
+
+
+@pytest.mark.parametrize(
+    ("n", "n_threads", "than_two"),
+    [(2_000, 4, 0.73), (2_000, 1, 1.50), (10_000, 4, 0.71), (10_000, 8, 0.60), (10_000, 1, 1.69)],
+)
+def test_the_model_knows_what_more_threads_are_worth(n, n_threads, than_two):
+    """Shares of the seconds of two threads, as measured on 16 cores."""
+    seconds = [
+        cost_native.search_seconds(problem, Machine(cores=16))
+        + cost_native.optimise_seconds(problem, Machine(cores=16))
+        for problem in (Problem(n, 10, n_threads=one) for one in (n_threads, 2))
+    ]
+    assert seconds[0] / seconds[1] == pytest.approx(than_two, rel=0.15)

@@ -83,7 +83,7 @@ def laid_out(P, bits):
     words = np.zeros(starts[-1], dtype=np.uint32)
     columns, shares = P.indices.astype(np.uint32), np.rint(P.data / steps[row])
     words[at] = columns << np.uint32(bits) | shares.astype(np.uint32)
-    return SparseRows(starts, words, steps.astype(np.float32), bits)
+    return SparseRows(starts, words, steps.astype(np.float32), bits, 1.0)
 
 
 def blobs(n, d, seed=0):

@@ -106,6 +106,34 @@ def test_the_smallest_affinities_are_left_out_by_mass(team, monkeypatch):
     np.testing.assert_allclose(kept[kept > 0] * (1 - left_out), P[kept > 0], rtol=0.01)
 
 
+def test_the_rest_has_every_other_pair_in_one_row(team, monkeypatch):
+    monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
+    indices, squared = graph(blobs(800, 4), 60)
+    P = symmetric(indices, squared, 40.0)
+    ours = make_affinities(indices, squared, 40.0, team)
+    order = np.random.RandomState(0).permutation(800)
+    kept, rest = (lay_out(ours, order, makes_forces=forces) for forces in (True, False))
+    assert kept.mass + rest.mass == pytest.approx(1, abs=1e-5)
+    once = full(rest)
+    assert once.sum() == pytest.approx(1, abs=1e-5)
+    assert not (once * once.T).any()
+    assert not (full(kept) * (once + once.T)).any()
+    together = kept.mass * full(kept) + rest.mass / 2 * (once + once.T)
+    np.testing.assert_allclose(together, P[order][:, order], atol=2e-3 / 800)
+    anew = in_order(rest, np.argsort(order), team)
+    assert anew.mass == rest.mass
+    np.testing.assert_array_equal(full(anew)[order][:, order], once)
+
+
+def test_nothing_is_the_rest_of_all(team):
+    indices, squared = graph(blobs(300, 4), 30)
+    ours = make_affinities(indices, squared, 10.0, team, dropped_mass=0.0)
+    rest = lay_out(ours, np.arange(300), makes_forces=False)
+    assert len(rest.words) == 0
+    assert rest.mass == 0
+    assert not rest.steps.any()
+
+
 def test_never_more_than_half_of_the_affinities_are_left_out(team, monkeypatch):
     P, kept = all_and_kept(team, monkeypatch, 20.0)
     assert P[(kept == 0)].sum() < 0.02  # 5 % of the mass are more than half of the entries here

@@ -67,51 +67,47 @@ def _pull(points, x, y, words, bits, first, stop):
     return attract(points, F(x), F(y), words, U(bits), U(first), U(stop))
 
 
-@pytest.mark.parametrize("bits", [8, 15, 24])
-@pytest.mark.parametrize("n_entries", [0, PULLS, 5 * PULLS])
-def test_a_row_of_affinities_attracts(n_entries, bits):
+@kernel
+def _logs(points, x, y, words, bits, first, stop):
+    return log_distances(points, F(x), F(y), words, U(bits), U(first), U(stop))
+
+
+def a_row(width, n_entries, bits):
+    """A map, words of which some are a row's, their affinities and how far others are off."""
     rng = np.random.RandomState(0)
-    Y = (3 * rng.standard_normal((200, 2))).astype(np.float32)
+    Y = (width * rng.standard_normal((200, 2))).astype(np.float32)
     columns = rng.randint(200, size=6 * PULLS).astype(np.uint32)
     values = rng.randint(2**bits, size=6 * PULLS).astype(np.uint32)
     values[::5] = 0
-    own = Y[7].astype(np.float64)
-    words = columns << np.uint32(bits) | values
-    found = _pull(as_points(Y), *Y[7], words, bits, PULLS, PULLS + n_entries)
     some = slice(PULLS, PULLS + n_entries)
-    apart = own - Y[columns[some]].astype(np.float64)
-    weights = values[some] / (1 + (apart**2).sum(axis=1))
+    apart = Y[7].astype(np.float64) - Y[columns[some]].astype(np.float64)
+    return Y, columns << np.uint32(bits) | values, values[some], apart
+
+
+@pytest.mark.parametrize("bits", [8, 15, 24])
+@pytest.mark.parametrize("n_entries", [0, PULLS, 5 * PULLS])
+def test_a_row_of_affinities_attracts(n_entries, bits):
+    Y, words, values, apart = a_row(3, n_entries, bits)
+    found = _pull(as_points(Y), *Y[7], words, bits, PULLS, PULLS + n_entries)
+    weights = values / (1 + (apart**2).sum(axis=1))
     np.testing.assert_allclose(found, weights @ apart, rtol=1e-5, atol=1e-6 * 2**bits)
-
-
-@kernel
-def _logs(points, x, y, indices, signed, first, stop):
-    return log_distances(points, F(x), F(y), indices, signed, U(first), U(stop))
 
 
 @pytest.mark.parametrize("width", [0, 1e-6, 1e-2, 1, 30, 1e6])
 @pytest.mark.parametrize("n_entries", [0, PULLS, 3 * PULLS])
 def test_logarithms_of_distances_are_summed(n_entries, width):
-    """Those of pairs that only one row knows of count twice."""
-    rng = np.random.RandomState(0)
-    Y = (width * rng.standard_normal((200, 2))).astype(np.float32)
-    indices = rng.randint(200, size=(4, PULLS)).astype(np.uint32)
-    signed = rng.uniform(-1, 1, indices.shape).astype(np.float32)
-    own = Y[7].astype(np.float64)
-    found = _logs(as_points(Y), *Y[7], indices, signed, PULLS, PULLS + n_entries)
-    some = slice(PULLS, PULLS + n_entries)
-    squares = ((own - Y[indices.ravel()[some]].astype(np.float64)) ** 2).sum(axis=1)
-    p = signed.ravel()[some]
-    p = np.where(p > 0, p, -2 * p)
-    assert found == pytest.approx(p @ np.log1p(squares), rel=2e-6, abs=float(2e-6 * p.sum()))
+    Y, words, values, apart = a_row(width, n_entries, 12)
+    found = _logs(as_points(Y), *Y[7], words, 12, PULLS, PULLS + n_entries)
+    logs = np.log1p((apart**2).sum(axis=1))
+    assert found == pytest.approx(values @ logs, rel=2e-6, abs=float(2e-6 * values.sum()))
 
 
 @pytest.mark.parametrize("far", [1e20, np.inf, np.nan])
 def test_logarithms_of_what_is_no_number_are_none(far):
     Y = np.zeros((2, 2), np.float32)
     Y[1] = far
-    ones = np.ones((1, PULLS), np.uint32)
-    assert not np.isfinite(_logs(as_points(Y), 0, 0, ones, ones.astype(np.float32), 0, PULLS))
+    words = np.full(PULLS, 1 << 8 | 1, np.uint32)
+    assert not np.isfinite(_logs(as_points(Y), 0, 0, words, 8, 0, PULLS))
 
 
 @kernel

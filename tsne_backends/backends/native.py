@@ -161,6 +161,7 @@ class NativeBackend(Backend):
                 exact = None if problem.method == "auto" else False
                 try:
                     engine = Engine(affinities, start, team, exact)
+                    del affinities  # they are laid out now
                     outcome = engine.run(_stages(problem), run.step, _Watch(problem, run, places))
                 except FloatingPointError as error:
                     raise EmbeddingError(

@@ -2,8 +2,8 @@
 
 Memory is what limits the number of rows, so the full symmetric matrix is never built. Each directed
 neighbour holds its symmetric affinity, with a minus sign where only one of the two rows counts the
-other as a neighbour: that is enough for the KL divergence of *all* affinities, and the sparse
-matrix for the forces, without the smallest affinities, can be laid out anew in any order.
+other as a neighbour: from that ``layout`` makes sparse rows of those that make the forces, and of
+the others, which only the KL divergence needs.
 """
 
 from __future__ import annotations

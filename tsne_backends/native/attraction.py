@@ -12,7 +12,6 @@ from typing import Any
 
 from tsne_backends.native.jit import (
     F0,
-    F1,
     U0,
     U1,
     U2,
@@ -25,7 +24,7 @@ from tsne_backends.native.jit import (
     kernel,
     part,
 )
-from tsne_backends.native.vectors import PULLS, attract, log_distances
+from tsne_backends.native.vectors import attract, log_distances
 
 #: scikit-learn's gains: plus and times on agreement and disagreement of signs, and their floor.
 GAIN_UP, GAIN_DOWN, MIN_GAIN = F(0.2), F(0.8), F(0.01)
@@ -186,31 +185,31 @@ def sum_up(first: int, stop: int, reports: Any, whole: Any) -> None:
 
 @kernel
 def sum_logarithms(
-    first: int, stop: int, tile: int, points: Any, indices: Any, signed: Any, sums: Any
+    first: int,
+    stop: int,
+    tile: int,
+    points: Any,
+    starts: Any,
+    words: Any,
+    steps: Any,
+    bits: int,
+    sums: Any,
 ) -> None:
-    """Sum p log(1 + |y_i - y_j|²) over all ordered pairs of neighbours, tile by tile.
+    """Sum p log(1 + |y_i - y_j|²) over all ordered pairs laid out, tile by tile.
 
     Parameters
     ----------
     first, stop, tile
         As in `move`.
-    points : ndarray of shape (n,), uint64
-        Positions in the order of the neighbour search; see `jit.as_points`.
-    indices, signed : ndarray of shape (n, k)
-        As in `affinities.Affinities`; a pair only one row knows of counts twice.
+    points, starts, words, steps, bits
+        As in `pull`.
     sums : ndarray of shape (n_tiles,), float64
         Filled.
     """
-    k = U(indices.shape[1])
-    together = k - k % U(PULLS)
     for t in range(U(first), U(stop)):
         total = 0.0
         for i in range(t * U(tile), min((t + U1) * U(tile), U(len(points)))):
             x, y = coordinates(points[i])
-            total += log_distances(points, x, y, indices, signed, i * k, i * k + together)
-            for c in range(together, k):
-                other_x, other_y = coordinates(points[U(indices[i, c])])
-                u, v = x - other_x, y - other_y
-                p = signed[i, c]
-                total += max(p, F(-2) * p) * math.log(F1 + u * u + v * v)
+            row = U(starts[i]), U(starts[i + U1])
+            total += steps[i] * log_distances(points, x, y, words, U(bits), row[0], row[1])
         sums[t] = total

@@ -1,7 +1,9 @@
-"""The affinities that make the forces, laid out in the order of the points in memory.
+"""Affinities laid out in the order of the points in memory: those that make the forces, the rest.
 
 A column and an affinity share one word of 32 bits, because an iteration reads all of them: the
 column has as many bits as it needs and the affinity the others, in steps of its row's own size.
+The rest has a layout of its own, because only reports of the KL divergence read it; they need
+every pair once.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ MOST_BITS = 24
 
 @dataclass(frozen=True)
 class SparseRows:
-    """The affinities that make the forces, as compressed sparse rows.
+    """Affinities of all pairs, or of some, as compressed sparse rows.
 
     Attributes
     ----------
@@ -38,25 +40,32 @@ class SparseRows:
         Column times 2 to the power of ``bits``, plus the affinity in steps. What fills a row up is
         0, of its own column.
     steps : ndarray of shape (n,), float32
-        The size of a step in each row. All affinities together sum to 1.
+        The size of a step in each row. All affinities here sum to 1.
     bits : int
         Bits of an affinity.
+    mass : float
+        What they summed to among all affinities, in both directions.
     """
 
     starts: NDArray[np.int64]
     words: NDArray[np.uint32]
     steps: NDArray[np.float32]
     bits: int
+    mass: float
 
 
-def lay_out(affinities: Affinities, order: NDArray[np.int64]) -> SparseRows:
-    """Lay the affinities above the threshold out as sparse rows in a given order.
+def lay_out(
+    affinities: Affinities, order: NDArray[np.int64], *, makes_forces: bool = True
+) -> SparseRows:
+    """Lay affinities out as sparse rows in a given order.
 
     Parameters
     ----------
     affinities : Affinities
     order : ndarray of shape (n,), int64
         Row i of the result is row ``order[i]`` of the affinities.
+    makes_forces : bool, default=True
+        Whether those above the threshold are laid out, or the rest: every pair of it in one row.
 
     Returns
     -------
@@ -69,16 +78,17 @@ def lay_out(affinities: Affinities, order: NDArray[np.int64]) -> SparseRows:
     starts = np.zeros(n + 1, dtype=np.int64)
     largest = np.zeros(n, dtype=np.float32)
     threshold = F(affinities.threshold)
-    total = _count(indices, signed, least, threshold, rank, starts, largest)
+    chosen = (indices, signed, least, threshold, makes_forces)
+    total = _count(*chosen, rank, starts, largest)
     np.cumsum(-(-starts // PULLS) * PULLS, out=starts)
     bits = min(MOST_BITS, 32 - max(n - 1, 1).bit_length())
     most = 2**bits - 1
     words = np.repeat(np.arange(n, dtype=np.uint32) << U32(bits), np.diff(starts))
     cursor = starts[:-1].copy()
     per_affinity = np.float32(most) / np.maximum(largest, F(1e-30))
-    kept = (indices, signed, least, threshold)
-    _fill(*kept, order, rank, per_affinity, U32(most), U32(bits), cursor, words)
-    return SparseRows(starts, words, largest / F(most * total), bits)
+    _fill(*chosen, order, rank, per_affinity, U32(most), U32(bits), cursor, words)
+    largest /= F(most * max(total, 1e-30))
+    return SparseRows(starts, words, largest, bits, total if makes_forces else 2 * total)
 
 
 def in_order(rows: SparseRows, order: NDArray[np.int64], team: Team) -> SparseRows:
@@ -100,7 +110,7 @@ def in_order(rows: SparseRows, order: NDArray[np.int64], team: Team) -> SparseRo
     words = np.empty_like(rows.words)
     given = (rows.starts, rows.words, U32(rows.bits), order, _rank(order))
     team.run(_in_order, -(-len(order) // TILE_ROWS), *given, starts, words)
-    return SparseRows(starts, words, rows.steps[order], rows.bits)
+    return SparseRows(starts, words, rows.steps[order], rows.bits, rows.mass)
 
 
 def _rank(order: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -131,8 +141,8 @@ def _in_order(
 
 
 @part
-def _kept(p: Any, threshold: Any, here: Any, there: Any) -> Any:
-    return p > F0 and (p >= threshold or p >= here or p >= there)
+def _is_chosen(p: Any, threshold: Any, here: Any, there: Any, makes_forces: Any) -> Any:
+    return p > F0 and (p >= threshold or p >= here or p >= there) == makes_forces
 
 
 @kernel
@@ -141,6 +151,7 @@ def _count(
     signed: Any,
     least: Any,
     threshold: Any,
+    makes_forces: bool,
     rank: Any,
     counts: Any,
     largest: Any,
@@ -151,12 +162,13 @@ def _count(
         for c in range(U(indices.shape[1])):
             j = U(indices[i, c])
             p = abs(signed[i, c])
-            if _kept(p, threshold, least[i], least[j]):
-                row = U(rank[i])
-                counts[row + U1] += 1
-                largest[row] = max(largest[row], p)
-                total += p
-                if signed[i, c] < F0:
+            if _is_chosen(p, threshold, least[i], least[j], makes_forces):
+                if makes_forces or signed[i, c] < F0 or i < j:
+                    row = U(rank[i])
+                    counts[row + U1] += 1
+                    largest[row] = max(largest[row], p)
+                    total += p
+                if makes_forces and signed[i, c] < F0:
                     row = U(rank[j])
                     counts[row + U1] += 1
                     largest[row] = max(largest[row], p)
@@ -170,6 +182,7 @@ def _fill(
     signed: Any,
     least: Any,
     threshold: Any,
+    makes_forces: bool,
     order: Any,
     rank: Any,
     per_affinity: Any,
@@ -178,18 +191,19 @@ def _fill(
     cursor: Any,
     words: Any,
 ) -> None:
-    """Write every affinity kept to its row and, where only one row knows of it, to the other's."""
+    """Write affinities to their rows and, where only one knows of a pair, to the other's."""
     for row in range(U(len(order))):
         i = U(order[row])
         for c in range(U(indices.shape[1])):
             j = U(indices[i, c])
             p = abs(signed[i, c])
-            if _kept(p, threshold, least[i], least[j]):
+            if _is_chosen(p, threshold, least[i], least[j], makes_forces):
                 other = U(rank[j])
-                steps = min(U32(p * per_affinity[row] + F(0.5)), most)
-                words[U(cursor[row])] = U32(other) << bits | steps
-                cursor[row] += 1
-                if signed[i, c] < F0:
+                if makes_forces or signed[i, c] < F0 or i < j:
+                    steps = min(U32(p * per_affinity[row] + F(0.5)), most)
+                    words[U(cursor[row])] = U32(other) << bits | steps
+                    cursor[row] += 1
+                if makes_forces and signed[i, c] < F0:
                     steps = min(U32(p * per_affinity[other] + F(0.5)), most)
                     words[U(cursor[other])] = U32(row) << bits | steps
                     cursor[other] += 1

@@ -8,7 +8,7 @@ short loop reads and sums in several ways at once. These functions are called in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -132,83 +132,73 @@ def attract(
     tuple of two float32
         In the row's steps.
     """
-    simd.must_be(points, types.uint64)
-    simd.must_be(words, types.uint32)
-    signature = types.UniTuple(types.float32, 2)(points, x, y, words, types.uint64, first, stop)
+
+    def terms(builder: Any, values: Any, farness: Any, apart: Any) -> list[Any]:
+        weights = simd.divide(builder, values, farness)
+        return [simd.multiply(builder, weights, side) for side in apart]
+
+    kinds = (points, x, y, words, types.uint64, first, stop)
+    return _over_row(types.UniTuple(types.float32, 2)(*kinds), 2, terms)
+
+
+@intrinsic
+def log_distances(
+    _typing: Any, points: Any, x: Any, y: Any, words: Any, bits: Any, first: Any, stop: Any
+) -> Any:
+    """Sum affinity times log(1 + squared distance to a neighbour), over one row of affinities.
+
+    Parameters
+    ----------
+    points, x, y, words, bits, first, stop
+        See `attract`.
+
+    Returns
+    -------
+    float32
+        In the row's steps; off by up to 2·10⁻⁶ of itself and of the sum of the affinities.
+    """
+
+    def terms(builder: Any, values: Any, farness: Any, _apart: Any) -> list[Any]:
+        return [simd.multiply(builder, values, _logarithm(builder, farness))]
+
+    return _over_row(types.float32(points, x, y, words, types.uint64, first, stop), 1, terms)
+
+
+def _over_row(signature: Any, n_sums: int, terms: Callable[..., list[Any]]) -> Any:
+    """Return what makes sums over one row of affinities of terms in these, farness and distances.
+
+    Parameters
+    ----------
+    signature
+        Of `attract` or `log_distances`.
+    n_sums : int
+    terms : callable
+        ``terms(builder, affinities, farness, distances along each axis)`` are vectors, one for each
+        sum; see `_farness`.
+    """
+    simd.must_be(signature.args[0], types.uint64)
+    simd.must_be(signature.args[3], types.uint32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds = signature.args
         points, words = (
-            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3)
+            context.make_array(signature.args[at])(context, builder, arguments[at]).data
+            for at in (0, 3)
         )
         x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
         bits, first, stop = arguments[4:]
-        one = simd.all_are(x.type, 1.0)
-        totals = [cgutils.alloca_once_value(builder, simd.all_are(x.type, 0.0)) for _ in "xy"]
+        one, none = (simd.all_are(x.type, value) for value in (1.0, 0.0))
+        totals = [cgutils.alloca_once_value(builder, none) for _ in range(n_sums)]
         step = ir.Constant(first.type, PULLS)
         with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
             values = _shares_at(builder, words, bits, entry)
             others = _points_at(builder, points, _columns_at(builder, words, bits, entry))
             farness, apart = _farness(builder, one, (x, y), others)
-            weights = simd.divide(builder, values, farness)
-            for total, side in zip(totals, apart, strict=True):
-                product = simd.multiply(builder, weights, side)
-                builder.store(simd.add(builder, builder.load(total), product), total)
+            for total, term in zip(totals, terms(builder, values, farness, apart), strict=True):
+                builder.store(simd.add(builder, builder.load(total), term), total)
         sums = [simd.sum_of(builder, builder.load(total)) for total in totals]
+        if n_sums == 1:
+            return sums[0]
         return context.make_tuple(builder, signature.return_type, sums)
-
-    return signature, generate
-
-
-@intrinsic
-def log_distances(
-    _typing: Any, points: Any, x: Any, y: Any, indices: Any, signed: Any, first: Any, stop: Any
-) -> Any:
-    """Sum affinity times log(1 + squared distance to a neighbour), over entries of one row.
-
-    Parameters
-    ----------
-    points, x, y
-        See `attract`.
-    indices, signed : ndarray of shape (n, k), uint32 and float32
-        See `affinities.Affinities`; a pair only one row knows of counts twice.
-    first, stop : uint64
-        Entries, counted through all rows; a multiple of `PULLS` many.
-
-    Returns
-    -------
-    float32
-        Off by up to 2·10⁻⁶ of itself and of the sum of the affinities.
-    """
-    simd.must_be(points, types.uint64)
-    simd.must_be(indices, types.uint32)
-    simd.must_be(signed, types.float32)
-    signature = types.float32(points, x, y, indices, signed, first, stop)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds = signature.args
-        points, indices, signed = (
-            context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (0, 3, 4)
-        )
-        x, y = (simd.splat(builder, own, PULLS) for own in arguments[1:3])
-        first, stop = arguments[5:]
-        one, minus_two = (simd.all_are(x.type, value) for value in (1.0, -2.0))
-        total = cgutils.alloca_once_value(builder, simd.all_are(x.type, 0.0))
-        step = ir.Constant(first.type, PULLS)
-        with cgutils.for_range_slice(builder, first, stop, step, inc=True) as (entry, _):
-            names = simd.load(builder, indices, entry, simd.integers(PULLS))
-            names = builder.zext(names, ir.VectorType(first.type, PULLS))
-            places = [
-                builder.extract_element(names, ir.Constant(ir.IntType(32), lane))
-                for lane in range(PULLS)
-            ]
-            farness = _farness(builder, one, (x, y), _points_at(builder, points, places))[0]
-            values = simd.load(builder, signed, entry, x.type)
-            unshared = simd.multiply(builder, minus_two, values)
-            values = builder.select(builder.fcmp_ordered(">", values, unshared), values, unshared)
-            product = simd.multiply(builder, values, _logarithm(builder, farness))
-            builder.store(simd.add(builder, builder.load(total), product), total)
-        return simd.sum_of(builder, builder.load(total))
 
     return signature, generate
 

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native.candidates import SPARE, _shrink, absorb, nothing_held
+from tsne_backends.native.features import as_they_are
 from tsne_backends.native.jit import U, kernel
 from tsne_backends.native.products import PANEL, fill_panels, room_for_products, tiles_of
 from tsne_backends.native.scan import distances_to_nearest
@@ -63,7 +64,7 @@ def test_distances_to_the_nearest_of_all(n, k, spare, team):
     rng = np.random.RandomState(0)
     points = rng.standard_normal((n, 6)).astype(np.float32)
     rows = rng.standard_normal((150, 6)).astype(np.float32)
-    found = distances_to_nearest(rows, points, k, spare, team)
+    found = distances_to_nearest(as_they_are(rows), as_they_are(points), k, spare, team)
     expected = np.sort(cdist(rows, points, "sqeuclidean"), axis=1)[:, k - 1]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -73,7 +74,10 @@ def test_the_nearest_of_equal_rows_are_at_no_distance(n_threads):
     rng = np.random.RandomState(0)
     points = np.repeat(rng.standard_normal((400, 5)), 3, axis=0).astype(np.float32)
     with Team(n_threads) as team:
-        third, fourth = (distances_to_nearest(points[:70], points, k, 9, team) for k in (3, 4))
+        third, fourth = (
+            distances_to_nearest(as_they_are(points[:70]), as_they_are(points), k, 9, team)
+            for k in (3, 4)
+        )
     np.testing.assert_array_equal(third, 0)
     assert (fourth > 0).all()
 

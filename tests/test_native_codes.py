@@ -25,7 +25,7 @@ def compared(codes, team, compare=compare):
         return compare(tiles, U(tile), panels, U(panel), bars, products, nearer)
 
     n = len(codes.halves)
-    tiles, panels = codes.tiles(0, n), codes.panels(team)
+    tiles, panels = codes.tiles(), codes.panels(team)
     halves = np.empty((TILE * len(tiles), PANEL * len(panels)))
     bars = np.full(len(halves), 3e38, np.float32)
     for tile in range(len(tiles)):
@@ -41,7 +41,7 @@ def compared(codes, team, compare=compare):
 @pytest.mark.parametrize("width", [1, 2, 7])
 def test_codes_are_laid_out_two_axes_at_a_time(width, n, team):
     rows = np.random.RandomState(0).standard_normal((n, width)).astype(np.float32)
-    codes = coded(rows, rows, step_of(rows), team)
+    codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
     numbers = np.rint(rows / codes.step)
     assert codes.pairs.shape == (n, -(-width // 2))
     values = codes.pairs.view(np.int16)
@@ -50,7 +50,7 @@ def test_codes_are_laid_out_two_axes_at_a_time(width, n, team):
     squares = (values.astype(np.int64) ** 2).sum(axis=1)
     np.testing.assert_array_equal(codes.halves, -(-squares // 2))
     assert LONGEST - width < np.sqrt(squares.max()) < LONGEST + width
-    panels, tiles = codes.panels(team), codes.tiles(0, n)
+    panels, tiles = codes.panels(team), codes.tiles()
     assert panels.shape == (-(-n // PANEL), 1 + codes.pairs.shape[1], PANEL)
     assert tiles.shape == (-(-n // TILE), 1 + codes.pairs.shape[1], TILE)
     points = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])[:n]
@@ -64,7 +64,7 @@ def test_codes_are_laid_out_two_axes_at_a_time(width, n, team):
 def test_many_blocks_are_coded_as_one(team, monkeypatch):
     rows = np.random.RandomState(0).standard_normal((500, 9)).astype(np.float32)
     narrow = np.ascontiguousarray(rows[:, :5])
-    whole = coded(narrow, rows, step_of(rows), team)
+    whole = coded(narrow, rows, step_of((rows**2).sum(axis=1)), team)
     monkeypatch.setattr("tsne_backends.native.codes.BLOCK_VALUES", 100)
     parts = coded(narrow, rows, whole.step, team)
     np.testing.assert_array_equal(parts.pairs, whole.pairs)
@@ -76,7 +76,7 @@ def test_many_blocks_are_coded_as_one(team, monkeypatch):
 @pytest.mark.parametrize("width", [1, 2, 3, 20, 97])
 def test_codes_are_as_far_apart_as_rows(width, team):
     rows = 100 * np.random.RandomState(0).standard_normal((50, width)).astype(np.float32)
-    step = step_of(rows)
+    step = step_of((rows**2).sum(axis=1))
     near = np.sqrt(2 * compared(coded(rows, rows, step, team), team)) * step
     # Half a step along each axis, of two rows; and half of an odd square, which is lost.
     bound = step * (np.sqrt(width) + 1)
@@ -90,7 +90,7 @@ def test_codes_that_are_as_long_as_can_be_do_not_overflow(team):
     rows = np.zeros((4, 64), np.float32)
     rows[0, 5], rows[1, 5] = 8e3, -8e3
     rows[2:] = [[1e3], [-1e3]]
-    codes = coded(rows, rows, step_of(rows), team)
+    codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
     assert np.abs(codes.pairs.view(np.int16)).max() == LONGEST
     np.testing.assert_allclose(
         2 * compared(codes, team) * codes.step**2, cdist(rows, rows) ** 2, rtol=1e-3, atol=1e3
@@ -100,7 +100,7 @@ def test_codes_that_are_as_long_as_can_be_do_not_overflow(team):
 @compares
 def test_what_axes_leave_out_counts_as_if_at_right_angles(team):
     whole = np.random.RandomState(0).standard_normal((40, 9)).astype(np.float32)
-    narrow, step = np.ascontiguousarray(whole[:, :4]), step_of(whole)
+    narrow, step = np.ascontiguousarray(whole[:, :4]), step_of((whole**2).sum(axis=1))
     left = (whole[:, 4:] ** 2).sum(axis=1)
     expected = cdist(narrow, narrow, "sqeuclidean") + left[:, None] + left
     squared = 2 * compared(coded(narrow, whole, step, team), team) * step**2
@@ -112,7 +112,7 @@ def test_equal_rows_have_equal_codes(team):
     rows = np.repeat(np.random.RandomState(0).standard_normal((3, 7)), 5, axis=0)
     rows = rows.astype(np.float32)
     same = np.repeat(np.eye(3, dtype=bool), 5, axis=0).repeat(5, axis=1)
-    halves = compared(coded(rows, rows, step_of(rows), team), team)
+    halves = compared(coded(rows, rows, step_of((rows**2).sum(axis=1)), team), team)
     assert np.abs(halves[same]).max() <= 1
     assert halves[~same].min() > 1e6
 
@@ -121,7 +121,7 @@ def test_equal_rows_have_equal_codes(team):
 def test_shorter_vectors_sum_the_same(team, monkeypatch):
     """As a processor does that adds to eight sums at once; its instructions run here, too."""
     rows = np.random.RandomState(0).standard_normal((30, 11)).astype(np.float32)
-    codes = coded(rows, rows, step_of(rows), team)
+    codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
     expected = compared(codes, team)
     asked = []
     monkeypatch.setattr(simd, "pairs_at_once", lambda: asked.append(8) or 8)

@@ -132,9 +132,9 @@ def test_what_single_precision_cannot_tell_apart_is_left_to_others(team):
     ("d", "expected"), [(10, True), (64, True), (200, True), (320, False), (6400, False)]
 )
 def test_roundings_of_many_features_add_up(d, expected):
-    rows = np.full((50, d), (1 / d) ** 0.5, np.float32)
     kth = 2.0**-23 / (0.5 * MAX_ERROR)  # half of what a rounding of 1 may be, beside it
-    assert is_precise_enough(np.full((50, 3), kth, np.float32), rows) is expected
+    squared, squares = np.full((50, 3), kth, np.float32), np.ones(50, np.float32)
+    assert is_precise_enough(squared, squares, d) is expected
 
 
 def true_places(Y, start, indices, P, n_iter):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.features import Rows
 from tsne_backends.native.threads import Team
 
 #: Rows the axes are learnt from, per axis.
@@ -17,15 +18,13 @@ ROWS_PER_AXIS = 32
 BLOCK_ROWS = 1024
 
 
-def principal_axes(
-    points: NDArray[np.float32], width: int, rng: np.random.RandomState
-) -> NDArray[np.float32]:
+def principal_axes(points: Rows, width: int, rng: np.random.RandomState) -> NDArray[np.float32]:
     """Return the first principal axes of a sample of rows.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d), float32
-        About their mean.
+    points : Features or ndarray of shape (n, d), float32
+        About their middle.
     width : int
         Axes, fewer than d.
     rng : RandomState
@@ -42,20 +41,18 @@ def principal_axes(
     return np.ascontiguousarray(axes.T, dtype=np.float32)
 
 
-def along(
-    points: NDArray[np.float32], axes: NDArray[np.float32] | None, team: Team
-) -> NDArray[np.float32]:
+def along(points: Rows, axes: NDArray[np.float32] | None, team: Team) -> Rows:
     """Return the coordinates of rows along axes; the rows themselves without any.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d), float32
+    points : Features or ndarray of shape (n, d), float32
     axes : ndarray of shape (d, width), float32, or None
     team : Team
 
     Returns
     -------
-    ndarray of shape (n, width), float32
+    ndarray of shape (n, width), float32, or the rows themselves
     """
     if axes is None:
         return points

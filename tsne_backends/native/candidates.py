@@ -201,9 +201,12 @@ def _shrink(values: Any, names: Any, count: Any, wanted: Any, spare: Any) -> Any
 @finite_kernel
 def finish(
     rows: Any,
+    at_row: Any,
+    points: Any,
+    at_point: Any,
+    scale: Any,
     start: int,
     m: int,
-    points: Any,
     among: bool,
     near: Any,
     names: Any,
@@ -224,11 +227,11 @@ def finish(
             j = U(names[q, c])
             if among and j == i:
                 continue
-            total = F0
+            total, own, other = F0, U(at_row[i]), U(at_point[j])
             for axis in range(U(points.shape[1])):
-                step = rows[i, axis] - points[j, axis]
+                step = rows[own, axis] - points[other, axis]
                 total += step * step
-            near[q, others] = total
+            near[q, others] = scale * total
             names[q, others] = j
             others += U1
         if others > k:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.features import Rows
 from tsne_backends.native.products import PANEL, TILE, transpose
 from tsne_backends.native.threads import Team
 
@@ -28,10 +29,9 @@ BLOCK_VALUES = 2**20
 FILLER = 2**30
 
 
-def step_of(*sets: NDArray[np.float32]) -> float:
-    """Return what a step must be at least for codes of some sets of rows."""
-    longest = max(float(np.einsum("ij,ij->i", rows, rows).max()) for rows in sets)
-    return math.sqrt(longest) / LONGEST
+def step_of(*squares: NDArray[np.float32]) -> float:
+    """Return what a step must be at least for codes of rows of these squares."""
+    return math.sqrt(max(float(some.max()) for some in squares)) / LONGEST
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,25 @@ class Codes:
         Codes of two axes at a time.
     halves : ndarray of shape (n,), int32
         Half of the squares of the rows, with what the axes leave out of them.
+    added : ndarray of shape (n,), float32
+        What makes distances from the rows, as codes have them, the rows' own along the axes.
     step : float
         What one unit is.
     """
 
     pairs: NDArray[np.int32]
     halves: NDArray[np.int32]
+    added: NDArray[np.float32]
     step: float
 
-    def some(self, which: NDArray[np.int64]) -> Codes:
+    @property
+    def scale(self) -> np.float32:
+        """What half of a squared distance in units must be multiplied by."""
+        return np.float32(2 * self.step**2)
+
+    def __getitem__(self, which: slice | NDArray[Any]) -> Codes:
         """Return those of some rows."""
-        return Codes(self.pairs[which], self.halves[which], self.step)
+        return Codes(self.pairs[which], self.halves[which], self.added[which], self.step)
 
     def panels(self, team: Team) -> NDArray[np.int32]:
         """Return all rows as points: half of their squares, then two axes at a time."""
@@ -69,24 +77,22 @@ class Codes:
         _by_blocks(fill, n, width, team)
         return panels
 
-    def tiles(self, start: int, end: int) -> NDArray[np.int32]:
-        """Return some rows as rows: half of their squares, then minus two axes at a time."""
-        pairs = np.negative(self.pairs[start:end].view(np.int16)).view(np.int32)
+    def tiles(self) -> NDArray[np.int32]:
+        """Return all rows as rows: half of their squares, then minus two axes at a time."""
+        pairs = np.negative(self.pairs.view(np.int16)).view(np.int32)
         tiles = np.empty((-(-len(pairs) // TILE), 1 + pairs.shape[1], TILE), dtype=np.int32)
-        transpose(self.halves[start:end, None], tiles[:, :1], 0)
+        transpose(self.halves[:, None], tiles[:, :1], 0)
         transpose(pairs, tiles[:, 1:], 0)
         return tiles
 
 
-def coded(
-    narrow: NDArray[np.float32], whole: NDArray[np.float32], step: float, team: Team
-) -> Codes:
+def coded(narrow: Rows, whole: Rows, step: float, team: Team) -> Codes:
     """Return the codes of rows.
 
     Parameters
     ----------
-    narrow : ndarray of shape (n, width), float32
-    whole : ndarray of shape (n, d), float32
+    narrow : Features or ndarray of shape (n, width), float32
+    whole : Features or ndarray of shape (n, d), float32
         What ``narrow`` leaves something out of, or the same.
     step : float
         See `step_of`.
@@ -94,19 +100,20 @@ def coded(
     """
     n, width = narrow.shape
     pairs = np.zeros((n, -(-width // 2)), dtype=np.int32)
-    halves = np.empty(n, dtype=np.int32)
+    halves, added = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
     values, unit = pairs.view(np.int16), np.float32(1 / step)
 
     def fill(some: slice) -> None:
-        values[some, :width] = np.rint(narrow[some] * unit)
-        squares = _squares(values[some])
+        rows = narrow[some]
+        values[some, :width] = np.rint(rows * unit)
+        squares, along_axes = _squares(values[some]), _squares(rows)
         if whole is not narrow:
-            left = (_squares(whole[some]) - _squares(narrow[some])) / step**2
-            squares += np.maximum(left, 0)
+            squares += np.maximum((_squares(whole[some]) - along_axes) / step**2, 0)
         halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
+        added[some] = along_axes - 2 * step**2 * halves[some]
 
     _by_blocks(fill, n, width, team)
-    return Codes(pairs, halves, step)
+    return Codes(pairs, halves, added, step)
 
 
 def _squares(rows: NDArray[Any]) -> NDArray[np.float64]:

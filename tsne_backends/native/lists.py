@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.features import Rows
 from tsne_backends.native.jit import U32, U, finite_kernel
 from tsne_backends.native.order import hilbert_order
 from tsne_backends.native.products import (
@@ -57,12 +58,12 @@ class Lists:
     radii: NDArray[np.float32]
 
 
-def make_lists(points: NDArray[np.float32], team: Team, rng: np.random.RandomState) -> Lists:
+def make_lists(points: Rows, team: Team, rng: np.random.RandomState) -> Lists:
     """Group rows by k-means, learnt from a sample; near lists get near numbers.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d), float32
+    points : Features or ndarray of shape (n, d), float32
     team : Team
     rng : RandomState
         Draws the sample.
@@ -86,12 +87,12 @@ def make_lists(points: NDArray[np.float32], team: Team, rng: np.random.RandomSta
     return group(points, centroids, team)
 
 
-def group(points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team) -> Lists:
+def group(points: Rows, centroids: NDArray[np.float32], team: Team) -> Lists:
     """Group rows by the nearest of given centroids.
 
     Parameters
     ----------
-    points : ndarray of shape (n, d), float32
+    points : Features or ndarray of shape (n, d), float32
     centroids : ndarray of shape (n_lists, d), float32
     team : Team
 
@@ -126,7 +127,7 @@ def _two_axes(centroids: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _assign(
-    points: NDArray[np.float32], centroids: NDArray[np.float32], team: Team
+    points: Rows, centroids: NDArray[np.float32], team: Team
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the nearest centroid of every row, and the squared distance to it."""
     n = len(points)

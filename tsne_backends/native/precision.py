@@ -30,17 +30,16 @@ def place_of(X: NDArray[Any]) -> Place:
     return middle, float(np.median(entries)) or float(entries.max()) or 1.0
 
 
-def in_single_precision(X: NDArray[Any], place: Place) -> NDArray[np.float32] | None:
-    """Return X about the middle in units of a common entry; None where that is too large."""
+def fits(X: NDArray[Any], place: Place) -> bool:
+    """Say whether single precision holds X about its middle, in units of a common entry."""
     middle, unit = place
-    points = X - middle
-    if max(float(points.max()), -float(points.min())) / unit > LARGEST:
-        return None
-    points /= points.dtype.type(unit)
-    return np.ascontiguousarray(points, dtype=np.float32)
+    above, below = float(X.max()) - float(middle.min()), float(middle.max()) - float(X.min())
+    return max(above, below) / unit <= LARGEST
 
 
-def is_precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
+def is_precise_enough(
+    squared: NDArray[np.float32], squares: NDArray[np.float32], n_features: int
+) -> bool:
     """Say whether rounding is small beside the distances to tell apart, for nearly all rows.
 
     Products of a row with rows near to it err by the resolution of its own square, or more where
@@ -51,10 +50,12 @@ def is_precise_enough(squared: NDArray[np.float32], rows: NDArray[np.float32]) -
     ----------
     squared : ndarray of shape (n, k), float32
         Squared distances of each row's neighbours.
-    rows : ndarray of shape (n, d), float32
+    squares : ndarray of shape (n,), float32
+        Each row's own square.
+    n_features : int
     """
     kth = squared.max(axis=1)
     apart = kth > 0  # duplicates are as near as can be, however the others are rounded
-    unit = 2.0**-23 * max(1.0, math.sqrt(rows.shape[1]) / 8)
-    errors = unit * np.einsum("ij,ij->i", rows, rows)[apart] / kth[apart]
+    unit = 2.0**-23 * max(1.0, math.sqrt(n_features) / 8)
+    errors = unit * squares[apart] / kth[apart]
     return len(errors) == 0 or float(np.quantile(errors, 0.95)) <= MAX_ERROR

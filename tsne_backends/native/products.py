@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tsne_backends.native import simd
+from tsne_backends.native.features import Rows
 from tsne_backends.native.jit import F
 from tsne_backends.native.threads import Team
 
@@ -47,16 +48,14 @@ def points_at_once(width: int) -> int:
     return max(PANEL, min(cached, MOST_AT_ONCE) // PANEL * PANEL)
 
 
-def panels_of(
-    narrow: NDArray[np.float32], whole: NDArray[np.float32], team: Team
-) -> NDArray[np.float32]:
+def panels_of(narrow: Rows, whole: Rows, team: Team) -> NDArray[np.float32]:
     """Return points as `compare` reads them.
 
     Parameters
     ----------
-    narrow : ndarray of shape (n, width), float32
+    narrow : Features or ndarray of shape (n, width), float32
         The points along some axes, or ``whole`` itself.
-    whole : ndarray of shape (n, d), float32
+    whole : Features or ndarray of shape (n, d), float32
         Points, whose squares these are: what is left out of two of them is as good as at right
         angles, so that its squares add to their distance.
     team : Team
@@ -72,7 +71,9 @@ def panels_of(
     def work(first: int, stop: int) -> None:
         for start in range(first * MOST_AT_ONCE, min(stop * MOST_AT_ONCE, n), MOST_AT_ONCE):
             some = slice(start, start + MOST_AT_ONCE)
-            fill_panels(narrow[some], whole[some], panels[start // PANEL :])
+            points = narrow[some]
+            squared = points if narrow is whole else whole[some]
+            fill_panels(points, squared, panels[start // PANEL :])
 
     team.run(work, -(-n // MOST_AT_ONCE))
     return panels

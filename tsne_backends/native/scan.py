@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tsne_backends.native.candidates import finish, nothing_held
 from tsne_backends.native.codes import Codes
+from tsne_backends.native.features import Features, Rows, both_as_read
 from tsne_backends.native.jit import F
 from tsne_backends.native.lists import Lists
 from tsne_backends.native.products import (
@@ -45,32 +46,28 @@ class Grouped:
 
     Attributes
     ----------
-    whole : ndarray of shape (n, d), float32
+    whole : Features
         What decides which rows are nearest.
-    narrow : ndarray of shape (n, width), float32
-        What finds candidates: the rows along some axes, or ``whole`` itself.
+    narrow : Features, ndarray of shape (n, width), float32, or Codes
+        What finds candidates: the rows along some axes, or ``whole`` itself, or codes of these.
     lists : Lists
         Of the narrow rows, or of the rows along fewer axes.
-    codes : Codes or None
-        Of the narrow rows, which are compared instead of them.
     """
 
-    whole: NDArray[np.float32]
-    narrow: NDArray[np.float32]
+    whole: Features
+    narrow: Rows | Codes
     lists: Lists
-    codes: Codes | None = None
 
-    def some(self, which: NDArray[np.int64]) -> Grouped:
+    def some(self, which: NDArray[np.int64], team: Team) -> Grouped:
         """Return some rows, which must be in order, in their lists (but for their places)."""
         starts = np.searchsorted(which, self.lists.starts).astype(np.int64)
-        codes = None if self.codes is None else self.codes.some(which)
         lists = replace(self.lists, starts=starts)
-        return Grouped(self.whole[which], self.narrow[which], lists, codes)
+        return Grouped(self.whole.in_order(which, team), self.narrow[which], lists)
 
     def panels(self, team: Team) -> NDArray[Any]:
         """Return all rows as points for `compare`."""
-        if self.codes is not None:
-            return self.codes.panels(team)
+        if isinstance(self.narrow, Codes):
+            return self.narrow.panels(team)
         return panels_of(self.narrow, self.whole, team)
 
     def tiles(self, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.float32], np.float32]:
@@ -84,13 +81,11 @@ class Grouped:
         factor : float32
             What they must be multiplied by before.
         """
+        if isinstance(self.narrow, Codes):
+            codes = self.narrow[slice(start, end)]
+            return codes.tiles(), codes.added, codes.scale
         some = self.narrow[start:end]
-        squares = np.einsum("ij,ij->i", some, some)
-        if self.codes is None:
-            return tiles_of(some), squares, F(1)
-        factor = F(2 * self.codes.step**2)
-        squares -= factor * self.codes.halves[start:end]  # they are in the products already
-        return self.codes.tiles(start, end), squares, factor
+        return tiles_of(some), np.einsum("ij,ij->i", some, some), F(1)
 
 
 def scan(
@@ -139,6 +134,7 @@ def scan(
     longest = max((end - start for _, start, end in blocks), default=0)
     first_seen = max(FIRST_SEEN * (k + among), LEAST_SEEN)
     at_once = points_at_once(panels.shape[1] - 1)
+    read = both_as_read(rows.whole, points.whole)
 
     def work(first: int, stop: int) -> None:
         held, scratch = nothing_held(longest, wanted), room_for_products()
@@ -167,21 +163,20 @@ def scan(
                 wanted,
             )
             found = held.near, held.names, held.fill, wanted
-            finish(rows.whole, start, m, points.whole, among, *found, indices, squared)
+            finish(*read, start, m, among, *found, indices, squared)
 
     team.run(work, len(blocks))
     return indices, squared, float(compared.sum()) / n_rows
 
 
 def distances_to_nearest(
-    rows: NDArray[np.float32], points: NDArray[np.float32], k: int, spare: int, team: Team
+    rows: Features, points: Features, k: int, spare: int, team: Team
 ) -> NDArray[np.float32]:
     """Return the squared distance of each row's k-th nearest point, from 1, comparing with all.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, d), float32
-    points : ndarray of shape (n, d), float32
+    rows, points : Features
     k, spare : int
         Which of the nearest, and candidates kept beyond it.
     team : Team
@@ -193,6 +188,7 @@ def distances_to_nearest(
     wanted = min(len(points), k + spare)
     indices = np.empty((len(rows), k), dtype=np.uint32)
     squared = np.empty((len(rows), k), dtype=np.float32)
+    read = both_as_read(rows, points)
     width = points.shape[1]
     at_once = points_at_once(width)
     # As few blocks as keep all threads busy, because each makes panels of all points anew; what a
@@ -230,7 +226,7 @@ def distances_to_nearest(
                     wanted,
                 )
             found = held.near, held.names, held.fill, wanted
-            finish(rows, start, m, points, False, *found, indices, squared)
+            finish(*read, start, m, False, *found, indices, squared)
 
     team.run(work, -(-len(rows) // together))
     farthest: NDArray[np.float32] = squared.max(axis=1)

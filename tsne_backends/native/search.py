@@ -7,15 +7,17 @@ What looking at lists is, is in ``scan``; whether single precision serves, in ``
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.axes import along, principal_axes
-from tsne_backends.native.codes import coded, step_of
+from tsne_backends.native.codes import Codes, coded, step_of
+from tsne_backends.native.features import Features, Rows, features_of
 from tsne_backends.native.lists import Lists, group, make_lists
-from tsne_backends.native.precision import in_single_precision, is_precise_enough, place_of
+from tsne_backends.native.precision import fits, is_precise_enough, place_of
 from tsne_backends.native.scan import SLACK, Grouped, scan
 from tsne_backends.native.simd import pairs_at_once
 from tsne_backends.native.threads import Team
@@ -88,13 +90,12 @@ def find_neighbors(
         them with less work than searching everything, and that is not wanted or takes too long:
         another search is then the better one.
     """
-    points = in_single_precision(X, place_of(X))
-    if points is None:
+    place = place_of(X)
+    if not fits(X, place):
         return None
-    search = _Search(points, points, k, team)
-    del points  # or they would be held in both orders
-    found = search.run(exact)
-    if found is None or not is_precise_enough(found[1], search.rows):
+    (points,) = features_of(place, X)
+    found = _Search(points, points, k, team).run(exact)
+    if found is None:
         return None
     indices, squared, places, _, words = found
     return Neighbors(indices, squared, places, words)
@@ -125,15 +126,13 @@ def find_nearest(
         Instead, where `find_neighbors` would return None.
     """
     place = place_of(X)
-    points = in_single_precision(X, place)
-    # Of one type first: equal values must stay equal.
-    rows = in_single_precision(X_new.astype(X.dtype, copy=False), place)
-    if points is None or rows is None:
+    # Of one type: equal values must stay equal.
+    X_new = X_new.astype(X.dtype, copy=False)
+    if not (fits(X, place) and fits(X_new, place)):
         return None
-    search = _Search(points, rows, k, team)
-    del points, rows  # or they would be held in both orders
-    found = search.run()
-    if found is None or not is_precise_enough(found[1], search.rows):
+    points, rows = features_of(place, X, X_new)
+    found = _Search(points, rows, k, team).run()
+    if found is None:
         return None
     indices, squared, places, of_rows, _ = found
     in_order = np.empty_like(squared)
@@ -151,21 +150,10 @@ class _Search:
     """Finds how little must be looked at, and looks at it.
 
     Points and rows are put in the order of lists, in place of the order they had.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n_rows, d), float32
-        What is searched for, in the order in which it was found.
     """
 
-    def __init__(
-        self,
-        points: NDArray[np.float32],
-        rows: NDArray[np.float32],
-        k: int,
-        team: Team,
-    ) -> None:
-        self._points, self.rows, self._among = points, rows, rows is points
+    def __init__(self, points: Features, rows: Features, k: int, team: Team) -> None:
+        self._points, self._rows, self._among = points, rows, rows is points
         # What the rows were called before they were put in the order of lists, and these.
         self._places: NDArray[np.uint32]
         self._of_rows: NDArray[np.uint32]
@@ -178,9 +166,16 @@ class _Search:
         self._step = self._steps = 0.0
 
     def run(self, exact: bool | None = None) -> _Found | None:
-        """Return what was found, or None where that would take too long."""
+        """Return what was found, or None where that would take too long or is not precise."""
+        found = self._found(exact)
+        if found is None:
+            return None
+        width = self._rows.shape[1]
+        return found if is_precise_enough(found[1], self._squares, width) else None
+
+    def _found(self, exact: bool | None) -> _Found | None:
         n, d = self._points.shape
-        work = float(n) * len(self.rows) * (d + PAIR_WORK)
+        work = float(n) * len(self._rows) * (d + PAIR_WORK)
         if n >= SMALLEST_LISTED and not (work <= EXACT_WORK if exact is None else exact):
             found = self._narrowly()
             if found is not None:
@@ -215,20 +210,27 @@ class _Search:
             del points, rows, panels  # or the next attempt would hold the data twice
         return None
 
+    @cached_property
+    def _squares(self) -> NDArray[np.float32]:
+        """Squares of the rows, in the order of lists: once they have it."""
+        return self._rows.squares(self._team)
+
     def _learn_steps(self, trial: Trial) -> None:
         """Learn how long a step of codes must be, and how many steps neighbours are away."""
         if pairs_at_once():
-            self._step = step_of(*((self.rows,) if self._among else (self._points, self.rows)))
+            of_points = self._squares if self._among else self._points.squares(self._team)
+            self._step = step_of(self._squares, of_points)
             self._steps = trial.nearest() / (self._step or 1.0)
 
     def _coded(self, points: Grouped, rows: Grouped, steps: int) -> tuple[Grouped, Grouped]:
         """Return both with codes where neighbours are at least so many steps away."""
         if self._steps < steps:
             return points, rows
-        both = [
-            replace(some, codes=coded(some.narrow, some.whole, self._step, self._team))
-            for some in ((points,) if self._among else (points, rows))
-        ]
+        both = []
+        for some in (points,) if self._among else (points, rows):
+            assert not isinstance(some.narrow, Codes)
+            codes = coded(some.narrow, some.whole, self._step, self._team)
+            both.append(replace(some, narrow=codes))
         return both[0], both[-1]
 
     def _along(self, width: int) -> tuple[Grouped, Grouped]:
@@ -242,7 +244,7 @@ class _Search:
         if width < self._points.shape[1]:
             axes = principal_axes(self._points, width, self._rng)
         narrow = along(self._points, axes, self._team)
-        narrow_rows = narrow if self._among else along(self.rows, axes, self._team)
+        narrow_rows = narrow if self._among else along(self._rows, axes, self._team)
         if self._lists is None:
             narrow, narrow_rows = self._group(narrow, narrow_rows)
         assert self._lists is not None
@@ -250,21 +252,22 @@ class _Search:
         points = Grouped(self._points, self._points if axes is None else narrow, of_points)
         if self._among:
             return points, points
-        return points, Grouped(self.rows, self.rows if axes is None else narrow_rows, of_rows)
+        return points, Grouped(self._rows, self._rows if axes is None else narrow_rows, of_rows)
 
-    def _group(
-        self, narrow: NDArray[np.float32], narrow_rows: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _group(self, narrow: Rows, narrow_rows: Rows) -> tuple[Rows, Rows]:
         """Put points and rows in the order of lists, and return what was given in that order."""
         lists = theirs = make_lists(narrow, self._team, self._rng)
-        whole = narrow is self._points
-        self._points, self._places = self._points[lists.places], lists.places
-        narrow = self._points if whole else narrow[lists.places]
+        is_whole = narrow is self._points
+        self._points, self._places = self._points.in_order(lists.places, self._team), lists.places
+        narrow = self._points if is_whole else narrow[lists.places]
         if self._among:
-            self.rows, self._of_rows, narrow_rows = self._points, self._places, narrow
+            self._rows, self._of_rows, narrow_rows = self._points, self._places, narrow
         else:
             theirs = group(narrow_rows, lists.centroids, self._team)
-            self.rows, self._of_rows = self.rows[theirs.places], theirs.places
+            self._rows, self._of_rows = (
+                self._rows.in_order(theirs.places, self._team),
+                theirs.places,
+            )
             narrow_rows = narrow_rows[theirs.places]
         self._lists = lists, theirs
         return narrow, narrow_rows

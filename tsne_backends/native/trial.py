@@ -53,7 +53,7 @@ class Trial:
         self._drawn, self._team = _drawn(rows.lists.starts, rng), team
         # A row among the points is its own nearest.
         self._k, self._known = k + (rows is points), int(rows is points)
-        some = rows.whole[self._drawn]
+        some = rows.whole.in_order(self._drawn, team)
         self._kth = distances_to_nearest(some, points.whole, self._k, CLOSE_CALLS, team)
 
     def nearest(self) -> float:
@@ -81,7 +81,7 @@ class Trial:
         patience, recall : float
             See `scan`; the recall is 0 where no search compares so few.
         """
-        some, beyond = rows.some(self._drawn), self._kth * F(1 + ROUNDING)
+        some, beyond = rows.some(self._drawn, self._team), self._kth * F(1 + ROUNDING)
         learnt, recall = 0.0, 0.0
         for patience in PATIENCE:
             _, squared, seen = scan(some, points, panels, self._k, spare, patience, self._team)

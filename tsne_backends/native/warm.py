@@ -119,6 +119,7 @@ def warm_up_codes() -> None:
     import numpy as np
 
     from tsne_backends.native.codes import coded, step_of
+    from tsne_backends.native.features import as_they_are
     from tsne_backends.native.lists import make_lists
     from tsne_backends.native.scan import Grouped, scan
     from tsne_backends.native.simd import pairs_at_once
@@ -130,8 +131,9 @@ def warm_up_codes() -> None:
     X = rng.standard_normal((300, 3)).astype(np.float32)
     with _without_collecting(), Team(1) as team:
         lists = make_lists(X, team, rng)
-        X = X[lists.places]
-        points = Grouped(X, X, lists, coded(X, X, step_of(X), team))
+        rows = as_they_are(X[lists.places])
+        codes = coded(rows, rows, step_of(rows.squares(team)), team)
+        points = Grouped(rows, codes, lists)
         scan(points, points, points.panels(team), 3, 4, 0.1, team)
 
 

@@ -118,9 +118,10 @@ def comparisons() -> list[dict[str, Any]]:
         with Team(1) as team:
             ways = {"comparing": (tiles_of(rows), panels_of(points, points, team))}
             if pairs_at_once():
-                codes = coded(rows, rows, step_of(rows), team)
+                step = step_of(np.einsum("ij,ij->i", rows, rows))
+                codes = coded(rows, rows, step, team)
                 others = coded(points, points, codes.step, team)
-                ways["comparing codes"] = codes.tiles(0, len(rows)), others.panels(team)
+                ways["comparing codes"] = codes.tiles(), others.panels(team)
         works = [partial(_compare, *given, len(points), buffers) for given in ways.values()]
         # A product begins with a square, so that each feature is one multiplication and one sum.
         operations = 2 * width * len(rows) * len(points)

@@ -92,6 +92,9 @@ def test_the_roofline_of_an_iteration():
         "all else",
     ]
     assert all(float(line["ms"]) > 0 for line in lines[:-1])
+    compared = roofline.comparisons()
+    assert {line["phase"] for line in compared} >= {"comparing"}
+    assert all(float(line["billion operations/s"]) > 0 for line in compared)
     roofs = roofline.roofs()
     assert [bool(line["GB/s"]) for line in roofs] == [True, False]
     assert [bool(line["billion operations/s"]) for line in roofs] == [False, True]

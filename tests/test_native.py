@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -285,6 +286,19 @@ def small_engine(team, n=200):
     return Engine(affinities, 1e-4 * X[found.places][:, :2], team)
 
 
+def test_the_graph_is_let_go_once_its_affinities_are_laid_out():
+    X = mixture(3000)
+    with Team(1) as team:
+        found = find_neighbors(X, 30, team)
+        affinities = make_affinities(found.indices, found.squared, 10.0, team)
+        assert affinities.threshold > 0
+        graph = weakref.ref(affinities.indices), weakref.ref(affinities.signed)
+        engine = Engine(affinities, 1e-4 * X[found.places][:, :2], team)
+        del affinities, found
+        assert [held() for held in graph] == [None, None]
+        assert 0 < engine.kl_divergence() < 10
+
+
 def test_answers_to_reports():
     stages = [Stage("a", 100, 12.0, 50.0, 0.5), Stage("b", 100, 1.0, 50.0, 0.8)]
     for answer, n_iter in ((GO_ON, 200), (NEXT_STAGE, 100), (STOP, 50)):
@@ -374,7 +388,6 @@ def test_an_uncompiled_engine_takes_longer(monkeypatch):
     problem = Problem(2000, 10)
     warm = NativeBackend().estimate(problem, Machine()).total
     monkeypatch.setattr("tsne_backends.native.warm.is_loaded", lambda: False)
-    monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: True)
     cold = NativeBackend().estimate(problem, Machine()).total
     monkeypatch.setattr("tsne_backends.native.warm.is_compiled", lambda: False)
     assert NativeBackend().estimate(problem, Machine()).total > cold + 2 > warm + 2

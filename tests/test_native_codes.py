@@ -65,10 +65,11 @@ def test_many_blocks_are_coded_as_one(team, monkeypatch):
     rows = np.random.RandomState(0).standard_normal((500, 9)).astype(np.float32)
     narrow = np.ascontiguousarray(rows[:, :5])
     whole = coded(narrow, rows, step_of((rows**2).sum(axis=1)), team)
-    monkeypatch.setattr("tsne_backends.native.codes.BLOCK_VALUES", 100)
+    monkeypatch.setattr("tsne_backends.native.features.BLOCK_VALUES", 100)
     parts = coded(narrow, rows, whole.step, team)
     np.testing.assert_array_equal(parts.pairs, whole.pairs)
     np.testing.assert_array_equal(parts.halves, whole.halves)
+    np.testing.assert_array_equal(parts.added, whole.added)
     np.testing.assert_array_equal(parts.panels(team), whole.panels(team))
 
 
@@ -103,8 +104,12 @@ def test_what_axes_leave_out_counts_as_if_at_right_angles(team):
     narrow, step = np.ascontiguousarray(whole[:, :4]), step_of((whole**2).sum(axis=1))
     left = (whole[:, 4:] ** 2).sum(axis=1)
     expected = cdist(narrow, narrow, "sqeuclidean") + left[:, None] + left
-    squared = 2 * compared(coded(narrow, whole, step, team), team) * step**2
-    np.testing.assert_allclose(squared, expected, rtol=1e-3, atol=1e-3)
+    codes = coded(narrow, whole, step, team)
+    halves = compared(codes, team)
+    np.testing.assert_allclose(codes.scale * halves, expected, rtol=1e-3, atol=1e-3)
+    # What the axes leave out of the rows is taken off again.
+    along = codes.added[:, None] + codes.scale * halves
+    np.testing.assert_allclose(along, expected - left[:, None], rtol=1e-3, atol=1e-3)
 
 
 @compares

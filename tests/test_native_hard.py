@@ -177,13 +177,13 @@ def test_a_search_of_wide_rows_takes_memory_as_the_data_do():
 
 
 def test_a_listed_search_of_wide_rows_takes_memory_as_the_data_do(listed):
-    """Measured: 2.4 times the 19 MB of the data."""
+    """Measured: 0.6 times the 19 MB of the data, which are read where they are."""
     X = clusters(12_000, 40)[0] @ np.random.RandomState(1).standard_normal((40, 400))
     X = X.astype(np.float32)
     with Team(2) as team:
         found, peak = traced_peak(lambda: find_neighbors(X, 30, team))
     assert "80 principal axes" in found.words
-    assert peak < 4 * X.nbytes
+    assert peak < 0.9 * X.nbytes
 
 
 def test_a_grid_goes_before_a_larger_one_is_made():

@@ -19,7 +19,7 @@ from native_truth import (
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import affinities as native_affinities
-from tsne_backends.native import search
+from tsne_backends.native import layout, search
 from tsne_backends.native.affinities import make_affinities
 from tsne_backends.native.attraction import REPORTS, move, pull, sum_logarithms
 from tsne_backends.native.exact import over_pairs
@@ -258,9 +258,11 @@ def test_the_forces_are_the_gradient_of_the_divergence(team):
     assert np.abs(numeric).max() > 1e-4
 
 
+@pytest.mark.parametrize("bits", [12, 24])
 @pytest.mark.parametrize("k", [5, 24, 30])
-def test_logarithms_give_the_divergence(k, team, monkeypatch):
-    """Of all affinities, those that make no forces included."""
+def test_logarithms_give_the_divergence(k, bits, team, monkeypatch):
+    """Of all affinities, those that make no forces included; of a million rows with 12 bits."""
+    monkeypatch.setattr(layout, "MOST_BITS", bits)
     monkeypatch.setattr(native_affinities, "FEWEST_DROPPED", 0)
     n, perplexity = 400, k / 3
     ours = make_affinities(*graph(blobs(n, 5), k), perplexity, team)

@@ -100,12 +100,13 @@ def grouped(n, d, team, clusters=9):
     X = X.astype(np.float32)
     lists = make_lists(X, team, rng)
     X = X[lists.places]
-    return Grouped(as_they_are(X), X, lists)
+    rows = as_they_are(X)
+    return Grouped(rows, rows, lists)
 
 
 def test_more_patience_compares_more_and_finds_more(team):
     points = grouped(9000, 12, team, clusters=1)
-    kth = np.sort(cdist(points.narrow[:400], points.narrow, "sqeuclidean"), axis=1)[:, 15]
+    kth = np.sort(cdist(points.whole[:400], points.whole[:], "sqeuclidean"), axis=1)[:, 15]
     seen, recall = [], []
     for patience in (0.5, 0.1, 0.02, 0.0):
         _, squared, compared = scan(points, points, points.panels(team), 15, 4, patience, team)
@@ -165,7 +166,7 @@ def test_recall_of_a_trial_is_that_of_the_search(k, monkeypatch, team):
     points = grouped(9000, 12, team, clusters=1)
     panels = points.panels(team)
     one = Trial(points, points, k, team, np.random.RandomState(0))
-    kth = np.sort(cdist(points.narrow[::9], points.narrow, "sqeuclidean"), axis=1)[:, k]
+    kth = np.sort(cdist(points.whole[::9], points.whole[:], "sqeuclidean"), axis=1)[:, k]
     np.testing.assert_allclose(one.nearest() ** 2, np.quantile(kth, 0.01), rtol=0.2)
     patience, recall = one.patience(points, points, panels, 4, most=9000)
     _, squared, _ = scan(points, points, panels, k, 4, patience, team)

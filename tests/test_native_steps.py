@@ -203,7 +203,7 @@ import numpy as np
 from tsne_backends import ServerlessTSNE, native
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
-from tsne_backends.native.warm import warm_up, warm_up_codes, warm_up_placing
+from tsne_backends.native.warm import is_compiled, warm_up, warm_up_codes, warm_up_placing
 
 def compiled():
     found = set()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.features import Rows
+from tsne_backends.native.features import Rows, by_blocks
 from tsne_backends.native.threads import Team
 
 #: Rows the axes are learnt from, per axis.
 ROWS_PER_AXIS = 32
-#: Rows multiplied at once.
-BLOCK_ROWS = 1024
 
 
 def principal_axes(points: Rows, width: int, rng: np.random.RandomState) -> NDArray[np.float32]:
@@ -58,10 +56,8 @@ def along(points: Rows, axes: NDArray[np.float32] | None, team: Team) -> Rows:
         return points
     coordinates = np.empty((len(points), axes.shape[1]), dtype=np.float32)
 
-    def work(first: int, stop: int) -> None:
-        for block in range(first, stop):
-            rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-            np.dot(points[rows], axes, out=coordinates[rows])
+    def work(some: slice) -> None:
+        np.dot(points[some], axes, out=coordinates[some])
 
-    team.run(work, -(-len(points) // BLOCK_ROWS))
+    by_blocks(work, len(points), points.shape[1], team)
     return coordinates

@@ -215,7 +215,23 @@ def finish(
     indices: Any,
     squared: Any,
 ) -> None:
-    """Reduce candidates to the k nearest by distances computed anew, without cancellation."""
+    """Reduce candidates to the k nearest by distances computed anew, without cancellation.
+
+    Parameters
+    ----------
+    rows, at_row, points, at_point, scale
+        See `features.both_as_read`.
+    start, m : int
+        First row, and how many.
+    among : bool
+        Whether rows and points are the same, so that a row is no neighbour of its own.
+    near, names, fill
+        See `Held`; of these rows.
+    wanted : int
+        Candidates per row.
+    indices, squared : ndarray of shape (n_rows, k), uint32 and float32
+        Filled for these rows.
+    """
     k = U(indices.shape[1])
     for q in range(U(m)):
         i = U(start) + q

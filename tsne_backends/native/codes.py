@@ -9,22 +9,19 @@ tell points apart better, beyond not as well. Which data they serve for is decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_backends.native.features import Rows
+from tsne_backends.native.features import Rows, by_blocks
 from tsne_backends.native.products import PANEL, TILE, transpose
 from tsne_backends.native.threads import Team
 
 #: Steps that the longest row is long at most: twice its square, half of the squared distance of two
 #: opposite ones, is less than 2³¹.
 LONGEST = 32_000
-#: Values coded at once, by each thread.
-BLOCK_VALUES = 2**20
 #: Half of the square of what fills up the last panel; it is never looked at.
 FILLER = 2**30
 
@@ -45,7 +42,8 @@ class Codes:
     halves : ndarray of shape (n,), int32
         Half of the squares of the rows, with what the axes leave out of them.
     added : ndarray of shape (n,), float32
-        What makes distances from the rows, as codes have them, the rows' own along the axes.
+        Together with ``scale`` times what `compare` returns, squared distances along the axes, but
+        for what these leave out of the points.
     step : float
         What one unit is.
     """
@@ -74,7 +72,7 @@ class Codes:
             transpose(self.halves[some, None], at[:, :1], FILLER)
             transpose(self.pairs[some], at[:, 1:], 0)
 
-        _by_blocks(fill, n, width, team)
+        by_blocks(fill, n, width, team, PANEL)
         return panels
 
     def tiles(self) -> NDArray[np.int32]:
@@ -112,7 +110,7 @@ def coded(narrow: Rows, whole: Rows, step: float, team: Team) -> Codes:
         halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
         added[some] = along_axes - 2 * step**2 * halves[some]
 
-    _by_blocks(fill, n, width, team)
+    by_blocks(fill, n, whole.shape[1], team)
     return Codes(pairs, halves, added, step)
 
 
@@ -120,14 +118,3 @@ def _squares(rows: NDArray[Any]) -> NDArray[np.float64]:
     """Return the square of each row; single precision would round those of codes."""
     squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     return squares
-
-
-def _by_blocks(fill: Callable[[slice], None], n: int, width: int, team: Team) -> None:
-    """Call a function for blocks of rows, which are whole panels but for the last."""
-    rows = PANEL * max(1, BLOCK_VALUES // (PANEL * width))
-
-    def work(first: int, stop: int) -> None:
-        for block in range(first, stop):
-            fill(slice(block * rows, (block + 1) * rows))
-
-    team.run(work, -(-n // rows))

@@ -111,7 +111,7 @@ class Engine:
     Parameters
     ----------
     affinities : Affinities
-        Of n rows.
+        Of n rows; laid out here, and not kept.
     positions : ndarray of shape (n, n_components), floating
         Where the points start; one or two components. The map of a start that is farther from 0
         than it is wide lies about 0, because single precision is finest there.
@@ -156,8 +156,10 @@ class Engine:
         self._order = hilbert_order(self._Y)
         self._Y = self._Y[self._order]
         self._entropy_term = affinities.entropy_term
-        self._rows = lay_out(affinities, self._order)
-        self._rest = lay_out(affinities, self._order, makes_forces=False)
+        # What makes the forces, and the rest.
+        self._layouts = [lay_out(affinities, self._order)]
+        if affinities.threshold > 0:
+            self._layouts.append(lay_out(affinities, self._order, makes_forces=False))
 
     def run(self, stages: Sequence[Stage], step: Step, report: Report) -> Outcome:
         """Run all stages.
@@ -218,12 +220,10 @@ class Engine:
         is_exact = h == FINE and len(self._Y) <= EXACT_Z_ROWS
         self._team.do(self._over_pairs() if is_exact else self._repel(h))
         log_Z = float(np.log(max(self._Z[0], 1e-300)))
-        return self._entropy_term + sum(map(self._logarithms, (self._rows, self._rest))) + log_Z
+        return self._entropy_term + sum(map(self._logarithms, self._layouts)) + log_Z
 
     def _logarithms(self, rows: SparseRows) -> float:
         """Return Σ p log(1 + |y_i - y_j|²) over some affinities."""
-        if not len(rows.words):
-            return 0.0
         sums = np.empty(self._n_tiles, dtype=np.float64)
         given = (rows.starts, rows.words, rows.steps, rows.bits, sums)
         self._team.run(sum_logarithms, self._n_tiles, self._tile, as_points(self._Y), *given)
@@ -241,8 +241,8 @@ class Engine:
         self._order = self._order[order]
         for state in (self._Y, self._update, self._gains):
             state[:] = state[order]
-        self._rows = in_order(self._rows, order, self._team)
-        self._rest = in_order(self._rest, order, self._team)
+        for at, rows in enumerate(self._layouts):
+            self._layouts[at] = in_order(rows, order, self._team)
 
     def _choose(self, h: float) -> None:
         n = len(self._Y)
@@ -280,7 +280,7 @@ class Engine:
 
     def _steps_with(self, repulsion: Work) -> tuple[Program, Program]:
         """Return an iteration's programs: attraction is for who has no part in repulsion."""
-        rows, Y = self._rows, self._Y
+        rows, Y = self._layouts[0], self._Y
         affinities = (rows.starts, rows.words, rows.steps, rows.bits)
         attraction = Call(pull, -(-len(Y) // PULLED_POINTS), as_points(Y), *affinities, self._pulls)
         forces = (self._pulls, self._repulsion, self._Z, self._rates, self._components == 1)

@@ -1,4 +1,4 @@
-"""Data in single precision: moved and scaled for it, and whether it can order their neighbours.
+"""Whether single precision can order the neighbours of data, and where and how large they are.
 
 The search itself is in ``search``, which gives up where the answer here is no.
 """
@@ -30,11 +30,11 @@ def place_of(X: NDArray[Any]) -> Place:
     return middle, float(np.median(entries)) or float(entries.max()) or 1.0
 
 
-def fits(X: NDArray[Any], place: Place) -> bool:
-    """Say whether single precision holds X about its middle, in units of a common entry."""
-    middle, unit = place
-    above, below = float(X.max()) - float(middle.min()), float(middle.max()) - float(X.min())
-    return max(above, below) / unit <= LARGEST
+def extent_of(X: NDArray[Any], place: Place) -> float:
+    """Return how far the farthest entry lies from the middle."""
+    middle = place[0].astype(np.float64)
+    above, below = X.max(axis=0) - middle, middle - X.min(axis=0)
+    return float(max(above.max(), below.max()))
 
 
 def is_precise_enough(

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tsne_backends.native import simd
-from tsne_backends.native.features import Rows
+from tsne_backends.native.features import Rows, by_blocks
 from tsne_backends.native.jit import F
 from tsne_backends.native.threads import Team
 
@@ -68,14 +68,12 @@ def panels_of(narrow: Rows, whole: Rows, team: Team) -> NDArray[np.float32]:
     n, width = narrow.shape
     panels = np.empty((-(-n // PANEL), 1 + width, PANEL), dtype=np.float32)
 
-    def work(first: int, stop: int) -> None:
-        for start in range(first * MOST_AT_ONCE, min(stop * MOST_AT_ONCE, n), MOST_AT_ONCE):
-            some = slice(start, start + MOST_AT_ONCE)
-            points = narrow[some]
-            squared = points if narrow is whole else whole[some]
-            fill_panels(points, squared, panels[start // PANEL :])
+    def work(some: slice) -> None:
+        points = narrow[some]
+        squared = points if narrow is whole else whole[some]
+        fill_panels(points, squared, panels[some.start // PANEL :])
 
-    team.run(work, -(-n // MOST_AT_ONCE))
+    by_blocks(work, n, whole.shape[1], team, PANEL)
     return panels
 
 

@@ -17,7 +17,7 @@ from tsne_backends.native.axes import along, principal_axes
 from tsne_backends.native.codes import Codes, coded, step_of
 from tsne_backends.native.features import Features, Rows, features_of
 from tsne_backends.native.lists import Lists, group, make_lists
-from tsne_backends.native.precision import fits, is_precise_enough, place_of
+from tsne_backends.native.precision import LARGEST, extent_of, is_precise_enough, place_of
 from tsne_backends.native.scan import SLACK, Grouped, scan
 from tsne_backends.native.simd import pairs_at_once
 from tsne_backends.native.threads import Team
@@ -91,9 +91,10 @@ def find_neighbors(
         another search is then the better one.
     """
     place = place_of(X)
-    if not fits(X, place):
+    extent = extent_of(X, place)
+    if not extent <= LARGEST * place[1]:
         return None
-    (points,) = features_of(place, X)
+    (points,) = features_of(place, extent, X)
     found = _Search(points, points, k, team).run(exact)
     if found is None:
         return None
@@ -128,9 +129,10 @@ def find_nearest(
     place = place_of(X)
     # Of one type: equal values must stay equal.
     X_new = X_new.astype(X.dtype, copy=False)
-    if not (fits(X, place) and fits(X_new, place)):
+    extent = max(extent_of(X, place), extent_of(X_new, place))
+    if not extent <= LARGEST * place[1]:
         return None
-    points, rows = features_of(place, X, X_new)
+    points, rows = features_of(place, extent, X, X_new)
     found = _Search(points, rows, k, team).run()
     if found is None:
         return None
@@ -149,7 +151,7 @@ _Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDAr
 class _Search:
     """Finds how little must be looked at, and looks at it.
 
-    Points and rows are put in the order of lists, in place of the order they had.
+    Points and rows are put in the order of lists.
     """
 
     def __init__(self, points: Features, rows: Features, k: int, team: Team) -> None:
@@ -264,11 +266,9 @@ class _Search:
             self._rows, self._of_rows, narrow_rows = self._points, self._places, narrow
         else:
             theirs = group(narrow_rows, lists.centroids, self._team)
-            self._rows, self._of_rows = (
-                self._rows.in_order(theirs.places, self._team),
-                theirs.places,
-            )
-            narrow_rows = narrow_rows[theirs.places]
+            self._of_rows = theirs.places
+            self._rows = self._rows.in_order(self._of_rows, self._team)
+            narrow_rows = self._rows if is_whole else narrow_rows[theirs.places]
         self._lists = lists, theirs
         return narrow, narrow_rows
 

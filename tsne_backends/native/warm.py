@@ -81,7 +81,7 @@ def warm_up() -> None:
     import numpy as np
 
     from tsne_backends.native.affinities import make_affinities
-    from tsne_backends.native.engine import GO_ON, Engine
+    from tsne_backends.native.engine import GO_ON, SORT_AT, Engine
     from tsne_backends.native.schedule import Stage
     from tsne_backends.native.search import find_neighbors
     from tsne_backends.native.threads import Team
@@ -91,11 +91,12 @@ def warm_up() -> None:
         neighbors = find_neighbors(X, 6, team)
         assert neighbors is not None
         affinities = make_affinities(neighbors.indices, neighbors.squared, 2.0, team)
+        # Until points are sorted anew.
+        stage = Stage("main", SORT_AT[0] + 1, 1.0, 50.0, 0.5)
         for exact in (True, False):
             # So wide that its grid has coarser ones.
             engine = Engine(affinities, 10 * X[:, :2], team, exact)
-            for _ in range(2):  # points are sorted otherwise the second time
-                engine.run([Stage("main", 1, 1.0, 50.0, 0.5)], lambda _: None, lambda _: GO_ON)
+            engine.run([stage], lambda _: None, lambda _: GO_ON)
 
 
 @contextmanager

@@ -214,11 +214,14 @@ def compiled():
     return found
 
 warm_up()
+assert is_compiled()
 warm_up_codes()
 warm_up_placing()
 before = compiled()
-X = np.random.RandomState(0).standard_normal((1200, 5)).astype(DTYPE)
+groups = 8 * np.eye(5)[np.arange(1200) % 5]
+X = (groups + np.random.RandomState(0).standard_normal((1200, 5))).astype(DTYPE)
 fitted = ServerlessTSNE(COMPONENTS, backend="native", max_iter=250, random_state=0).fit(X)
+assert fitted.n_iter_ == 250
 for n_new in (20, 400):
     fitted.transform(X[:n_new] + DTYPE(0.01))
 with Team(2) as team:

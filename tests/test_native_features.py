@@ -6,8 +6,8 @@ from native_truth import blobs
 from scipy.spatial.distance import cdist
 
 from tsne_backends.native import features, search
-from tsne_backends.native.features import MOST_COPIED, as_they_are, both_as_read, features_of
-from tsne_backends.native.precision import extent_of, place_of
+from tsne_backends.native.features import as_they_are, both_as_read, features_of
+from tsne_backends.native.precision import MOST_COPIED, extent_of, place_of
 from tsne_backends.native.search import find_nearest, find_neighbors
 from tsne_backends.native.threads import Team
 

@@ -10,6 +10,7 @@ import math
 
 from tsne_backends import cost
 from tsne_backends.machine import Machine
+from tsne_backends.native.precision import MOST_COPIED
 from tsne_backends.native.schedule import FAST, FAST_SPACING, PLAIN_SPACING, SETTLING
 from tsne_backends.problem import Phase, Problem
 
@@ -49,11 +50,11 @@ SEARCH_THREADS = 8
 #: are: by the same runs 1.2 to 1.5 times as quick with twice as many.
 THREADS_POWER = 0.5
 
-#: Bytes per row and neighbour at the peak: the graph (8), and the sparse rows that make the forces
-#: (three quarters in both directions, in one order and the next: 6.5, or 8.5 where few rows are
-#: each other's neighbours).
-#: Bytes per row beside: positions and the optimiser.
-NEIGHBOUR_BYTES, ROW_BYTES = 16.5, 120
+#: Bytes per row and neighbour of the graph, and when affinities are laid out: the graph, those that
+#: make the forces, and the rest. Bytes per row beside: positions and the optimiser.
+GRAPH_BYTES, LAYOUT_BYTES, ROW_BYTES = 8, 14, 120
+#: Bytes per row and axis of a search: coordinates and what is compared; principal axes at most.
+AXIS_BYTES, MOST_AXES = 8, 192
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.
 FIXED_BYTES = 32e6
 #: Bytes per node of the grid: charges and potentials, and those of coarser grids.
@@ -128,10 +129,13 @@ def _iteration_seconds(problem: Problem, phase: Phase, spacing: float, machine: 
 
 
 def peak_bytes(problem: Problem) -> float:
-    """Return the peak memory: X, two copies of it in single precision, the graph, the grid."""
-    n = problem.n_samples
+    """Return the peak memory: X, what the search makes of it, the graph, affinities, the grid."""
+    n, d = problem.n_samples, problem.n_features
     cells = max(cost.mean_cells(problem, phase) for phase in problem.phases)
     grid = NODE_BYTES * cells / PLAIN_SPACING**2
-    copies = 0 if problem.is_sparse else 8.0 * n * problem.n_features
-    graph = (NEIGHBOUR_BYTES * problem.n_neighbors + ROW_BYTES) * n
-    return problem.n_bytes + max(copies + graph / 2, graph) + grid + FIXED_BYTES
+    per_row = 0.0 if problem.is_sparse else AXIS_BYTES * min(d, MOST_AXES)
+    if not problem.is_sparse and (d <= MOST_COPIED or problem.dtype != "float32"):
+        per_row += 4.0 * d
+    search = per_row + GRAPH_BYTES * problem.n_neighbors
+    layouts = LAYOUT_BYTES * problem.n_neighbors + ROW_BYTES
+    return problem.n_bytes + n * max(search, layouts) + grid + FIXED_BYTES

@@ -14,13 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_backends.native.jit import F
-from tsne_backends.native.precision import Place
+from tsne_backends.native.precision import MOST_COPIED, Place
 from tsne_backends.native.threads import Team
 
-#: Rows of up to so many features are copied into their order, so that what is near in space is near
-#: in memory. Wider ones are read where they are, which made the search of 50,000 rows of 192 or 768
-#: features 4 to 8 % slower, and that of 200,000 rows of 768 5 % faster, as nothing is copied.
-MOST_COPIED = 96
 #: Least size of a common entry, and largest sum of squares, where kernels compute with entries as
 #: they are.
 LEAST_UNIT, LARGEST_SUM = 1e-10, 1e38

@@ -23,7 +23,7 @@ LISTED_ROW_SECONDS, LISTED_ROW_FEATURE_SECONDS = 5e-6, 1.6e-7
 LISTED_GROWTH, LISTED_GROWTH_ROWS = 0.35, 50_000
 #: Features beyond so many cost less, because candidates are looked for along principal axes.
 WIDE_FEATURES, WIDE_SHARE = 192, 0.4
-#: Bandwidths and symmetric affinities, laying them out and five orders in a run, per neighbour.
+#: Bandwidths and symmetric affinities, laying them out and three orders in a run, per neighbour.
 AFFINITY_SECONDS = 1.2e-7
 #: Attraction, per neighbour of the search (three quarters of them make forces, in both directions).
 ATTRACTION_SECONDS = 6.2e-10

@@ -37,8 +37,8 @@ from tsne_backends.native.threads import Team
 REPORT_EVERY = 50
 #: Iterations after which points are sorted anew, besides at the start. The map takes shape in the
 #: first hundred, and again once early exaggeration ends; later points move little beside one
-#: another. Sorting costs as much as 14 iterations (200,000 rows); five times in a run, the first 600
-#: iterations took 1 to 4 % longer.
+#: another. Sorting costs as much as 14 iterations (200,000 rows); with five sorts in a run, the
+#: first 600 iterations took 1 to 4 % longer.
 SORT_AT = (100, 300)
 
 #: Up to this many rows the last Z is summed over all pairs, in less than a tenth of a second; on

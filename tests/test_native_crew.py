@@ -120,9 +120,12 @@ def test_the_caller_sleeps_while_another_has_the_last_tile(monkeypatch):
     monkeypatch.setattr(native_crew, "time", SimpleNamespace(sleep=naps.append))
     crew, counts = Crew(1), np.zeros(2, dtype=np.int64)
     program = Program((How.SHARE, Call(count_tile, 2, 200_000, counts)))
-    for k in range(1, 20):
+    performed, deadline = 0, time.monotonic() + 20
+    # On a busy machine the other thread may come too late for many a tile.
+    while performed < 20 or not (naps or time.monotonic() > deadline):
         crew.perform(program)
-        assert (counts == k).all()
+        performed += 1
+        assert (counts == performed).all()
     crew.close()
     assert set(naps) == {native_crew.NAP_SECONDS}
 

@@ -133,9 +133,9 @@ def peak_bytes(problem: Problem) -> float:
     n, d = problem.n_samples, problem.n_features
     cells = max(cost.mean_cells(problem, phase) for phase in problem.phases)
     grid = NODE_BYTES * cells / PLAIN_SPACING**2
-    per_row = 0.0 if problem.is_sparse else AXIS_BYTES * min(d, MOST_AXES)
-    if not problem.is_sparse and (d <= MOST_COPIED or problem.dtype != "float32"):
-        per_row += 4.0 * d
-    search = per_row + GRAPH_BYTES * problem.n_neighbors
+    search = GRAPH_BYTES * problem.n_neighbors
+    if not problem.is_sparse:
+        is_copied = d <= MOST_COPIED or problem.dtype != "float32"
+        search += AXIS_BYTES * min(d, MOST_AXES) + 4 * d * is_copied
     layouts = LAYOUT_BYTES * problem.n_neighbors + ROW_BYTES
     return problem.n_bytes + n * max(search, layouts) + grid + FIXED_BYTES

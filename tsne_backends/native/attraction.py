@@ -210,6 +210,6 @@ def sum_logarithms(
         total = 0.0
         for i in range(t * U(tile), min((t + U1) * U(tile), U(len(points)))):
             x, y = coordinates(points[i])
-            row = U(starts[i]), U(starts[i + U1])
-            total += steps[i] * log_distances(points, x, y, words, U(bits), row[0], row[1])
+            first_entry, end = U(starts[i]), U(starts[i + U1])
+            total += steps[i] * log_distances(points, x, y, words, U(bits), first_entry, end)
         sums[t] = total

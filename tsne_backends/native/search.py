@@ -169,13 +169,13 @@ class _Search:
 
     def run(self, exact: bool | None = None) -> _Found | None:
         """Return what was found, or None where that would take too long or is not precise."""
-        found = self._found(exact)
+        found = self._look(exact)
         if found is None:
             return None
         width = self._rows.shape[1]
         return found if is_precise_enough(found[1], self._squares, width) else None
 
-    def _found(self, exact: bool | None) -> _Found | None:
+    def _look(self, exact: bool | None) -> _Found | None:
         n, d = self._points.shape
         work = float(n) * len(self._rows) * (d + PAIR_WORK)
         if n >= SMALLEST_LISTED and not (work <= EXACT_WORK if exact is None else exact):
@@ -251,10 +251,10 @@ class _Search:
             narrow, narrow_rows = self._group(narrow, narrow_rows)
         assert self._lists is not None
         of_points, of_rows = self._lists
-        points = Grouped(self._points, self._points if axes is None else narrow, of_points)
+        points = Grouped(self._points, narrow, of_points)
         if self._among:
             return points, points
-        return points, Grouped(self._rows, self._rows if axes is None else narrow_rows, of_rows)
+        return points, Grouped(self._rows, narrow_rows, of_rows)
 
     def _group(self, narrow: Rows, narrow_rows: Rows) -> tuple[Rows, Rows]:
         """Put points and rows in the order of lists, and return what was given in that order."""

@@ -24,8 +24,8 @@ def compared(codes, team, compare=compare):
     def run(tiles, tile, panels, panel, bars, products, nearer):
         return compare(tiles, U(tile), panels, U(panel), bars, products, nearer)
 
-    n = len(codes.halves)
-    tiles, panels = codes.tiles(), codes.panels(team)
+    n = len(codes.added)
+    tiles, panels = codes.tiles(slice(None)), codes.panels
     halves = np.empty((TILE * len(tiles), PANEL * len(panels)))
     bars = np.full(len(halves), 3e38, np.float32)
     for tile in range(len(tiles)):
@@ -43,22 +43,40 @@ def test_codes_are_laid_out_two_axes_at_a_time(width, n, team):
     rows = np.random.RandomState(0).standard_normal((n, width)).astype(np.float32)
     codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
     numbers = np.rint(rows / codes.step)
-    assert codes.pairs.shape == (n, -(-width // 2))
-    values = codes.pairs.view(np.int16)
+    assert codes.panels.shape == (-(-n // PANEL), 1 + -(-width // 2), PANEL)
+    points = codes.panels.transpose(0, 2, 1).reshape(-1, codes.panels.shape[1])[:n]
+    values = points[:, 1:].copy().view(np.int16)
     assert np.abs(values[:, :width] - numbers).max() <= 1
     assert (values[:, width:] == 0).all()
     squares = (values.astype(np.int64) ** 2).sum(axis=1)
-    np.testing.assert_array_equal(codes.halves, -(-squares // 2))
+    np.testing.assert_array_equal(points[:, 0], -(-squares // 2))
     assert LONGEST - width < np.sqrt(squares.max()) < LONGEST + width
-    panels, tiles = codes.panels(team), codes.tiles()
-    assert panels.shape == (-(-n // PANEL), 1 + codes.pairs.shape[1], PANEL)
-    assert tiles.shape == (-(-n // TILE), 1 + codes.pairs.shape[1], TILE)
-    points = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])[:n]
-    np.testing.assert_array_equal(points, np.column_stack([codes.halves, codes.pairs]))
-    lines = tiles.transpose(0, 2, 1).reshape(-1, tiles.shape[1])
-    np.testing.assert_array_equal(lines[:n, 0], codes.halves)
-    np.testing.assert_array_equal(lines[:n, 1:].copy().view(np.int16), -values)
-    assert (lines[n:] == 0).all()
+
+
+def line_by_line(tiles):
+    return tiles.transpose(0, 2, 1).reshape(-1, tiles.shape[1])
+
+
+@pytest.mark.parametrize("n", [1, 16, 50])
+def test_rows_are_read_from_panels_with_the_opposite_sign(n, team):
+    rows = np.random.RandomState(0).standard_normal((n, 5)).astype(np.float32)
+    codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
+    before = codes.panels.copy()
+    points = line_by_line(codes.panels)[:n]
+    for which in (slice(None), slice(n // 3, n), slice(17, 40), np.arange(n)[::-3]):
+        some = codes[which]
+        np.testing.assert_array_equal(some.added, codes.added[which])
+        np.testing.assert_array_equal(line_by_line(some.panels)[: len(some.added)], points[which])
+        tiles = some.tiles(slice(None))
+        if isinstance(which, slice):
+            np.testing.assert_array_equal(tiles, codes.tiles(which))
+        lines = line_by_line(tiles)
+        m = len(some.added)
+        np.testing.assert_array_equal(lines[:m, 0], points[which, 0])
+        values = points[which, 1:].copy().view(np.int16)
+        np.testing.assert_array_equal(lines[:m, 1:].copy().view(np.int16), -values)
+        assert (lines[m:] == 0).all()
+    np.testing.assert_array_equal(codes.panels, before)
 
 
 def test_many_blocks_are_coded_as_one(team, monkeypatch):
@@ -67,10 +85,8 @@ def test_many_blocks_are_coded_as_one(team, monkeypatch):
     whole = coded(narrow, rows, step_of((rows**2).sum(axis=1)), team)
     monkeypatch.setattr("tsne_backends.native.features.BLOCK_VALUES", 100)
     parts = coded(narrow, rows, whole.step, team)
-    np.testing.assert_array_equal(parts.pairs, whole.pairs)
-    np.testing.assert_array_equal(parts.halves, whole.halves)
+    np.testing.assert_array_equal(parts.panels, whole.panels)
     np.testing.assert_array_equal(parts.added, whole.added)
-    np.testing.assert_array_equal(parts.panels(team), whole.panels(team))
 
 
 @compares
@@ -92,7 +108,7 @@ def test_codes_that_are_as_long_as_can_be_do_not_overflow(team):
     rows[0, 5], rows[1, 5] = 8e3, -8e3
     rows[2:] = [[1e3], [-1e3]]
     codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
-    assert np.abs(codes.pairs.view(np.int16)).max() == LONGEST
+    assert np.abs(codes.panels[:, 1:].view(np.int16)).max() == LONGEST
     np.testing.assert_allclose(
         2 * compared(codes, team) * codes.step**2, cdist(rows, rows) ** 2, rtol=1e-3, atol=1e3
     )

@@ -53,7 +53,8 @@ THREADS_POWER = 0.5
 #: Bytes per row and neighbour of the graph, and when affinities are laid out: the graph, those that
 #: make the forces, and the rest. Bytes per row beside: positions and the optimiser.
 GRAPH_BYTES, LAYOUT_BYTES, ROW_BYTES = 8, 14, 120
-#: Bytes per row and axis of a search: coordinates and what is compared; principal axes at most.
+#: Bytes per row and axis of a search: coordinates and what is compared (codes take the place of
+#: both, but only the data tell whether they serve); principal axes at most.
 AXIS_BYTES, MOST_AXES = 8, 192
 #: Bytes at any size: compiled kernels, buffers, the stacks of threads.
 FIXED_BYTES = 32e6

@@ -33,14 +33,13 @@ def step_of(*squares: NDArray[np.float32]) -> float:
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of rows, and how `compare` reads them.
+    """Codes of rows as `compare` reads points, and how it reads them as rows.
 
     Attributes
     ----------
-    pairs : ndarray of shape (n, ceil(width / 2)), int32
-        Codes of two axes at a time.
-    halves : ndarray of shape (n,), int32
-        Half of the squares of the rows, with what the axes leave out of them.
+    panels : ndarray of shape (ceil(n / PANEL), 1 + ceil(width / 2), PANEL), int32
+        Half of the squares of the rows, with what the axes leave out of them; then codes of two
+        axes at a time. Beyond the last row, points that are never looked at.
     added : ndarray of shape (n,), float32
         Together with ``scale`` times what `compare` returns, squared distances along the axes, but
         for what these leave out of the points.
@@ -48,8 +47,7 @@ class Codes:
         What one unit is.
     """
 
-    pairs: NDArray[np.int32]
-    halves: NDArray[np.int32]
+    panels: NDArray[np.int32]
     added: NDArray[np.float32]
     step: float
 
@@ -58,30 +56,43 @@ class Codes:
         """What half of a squared distance in units must be multiplied by."""
         return np.float32(2 * self.step**2)
 
-    def __getitem__(self, which: slice | NDArray[Any]) -> Codes:
+    def __getitem__(self, which: slice | NDArray[np.int64]) -> Codes:
         """Return those of some rows."""
-        return Codes(self.pairs[which], self.halves[which], self.added[which], self.step)
+        lines = self._lines(which)
+        panels = _no_panels(*lines.shape)
+        _fill(panels, lines)
+        return Codes(panels, self.added[which], self.step)
 
-    def panels(self, team: Team) -> NDArray[np.int32]:
-        """Return all rows as points: half of their squares, then two axes at a time."""
-        n, width = self.pairs.shape
-        panels = np.empty((-(-n // PANEL), 1 + width, PANEL), dtype=np.int32)
-
-        def fill(some: slice) -> None:
-            at = panels[some.start // PANEL :]
-            transpose(self.halves[some, None], at[:, :1], FILLER)
-            transpose(self.pairs[some], at[:, 1:], 0)
-
-        by_blocks(fill, n, width, team, PANEL)
-        return panels
-
-    def tiles(self) -> NDArray[np.int32]:
-        """Return all rows as rows: half of their squares, then minus two axes at a time."""
-        pairs = np.negative(self.pairs.view(np.int16)).view(np.int32)
-        tiles = np.empty((-(-len(pairs) // TILE), 1 + pairs.shape[1], TILE), dtype=np.int32)
-        transpose(self.halves[:, None], tiles[:, :1], 0)
-        transpose(pairs, tiles[:, 1:], 0)
+    def tiles(self, which: slice) -> NDArray[np.int32]:
+        """Return some rows as rows: half of their squares, then minus two axes at a time."""
+        lines = self._lines(which)
+        tiles = np.empty((-(-len(lines) // TILE), lines.shape[1], TILE), dtype=np.int32)
+        transpose(lines, tiles, 0)
+        codes = tiles[:, 1:].view(np.int16)
+        np.negative(codes, out=codes)
         return tiles
+
+    def _lines(self, which: slice | NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return some rows one after the other, each as in a column of its panel."""
+        if not isinstance(which, slice):
+            lines: NDArray[np.int32] = self.panels[which // PANEL, :, which % PANEL]
+            return lines
+        start, stop, _ = which.indices(len(self.added))
+        first = start // PANEL
+        panels = self.panels[first : -(-stop // PANEL)]
+        lines = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])
+        return lines[start - first * PANEL : stop - first * PANEL]
+
+
+def _no_panels(n: int, height: int) -> NDArray[np.int32]:
+    """Return room for the panels of rows."""
+    return np.empty((-(-n // PANEL), height, PANEL), dtype=np.int32)
+
+
+def _fill(panels: NDArray[np.int32], lines: NDArray[np.int32]) -> None:
+    """Write rows, which lie one after the other, to the first of some panels."""
+    transpose(lines[:, :1], panels[:, :1], FILLER)
+    transpose(lines[:, 1:], panels[:, 1:], 0)
 
 
 def coded(narrow: Rows, whole: Rows, step: float, team: Team) -> Codes:
@@ -97,21 +108,24 @@ def coded(narrow: Rows, whole: Rows, step: float, team: Team) -> Codes:
     team : Team
     """
     n, width = narrow.shape
-    pairs = np.zeros((n, -(-width // 2)), dtype=np.int32)
-    halves, added = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
-    values, unit = pairs.view(np.int16), np.float32(1 / step)
+    pairs = -(-width // 2)
+    panels, added = _no_panels(n, 1 + pairs), np.empty(n, dtype=np.float32)
+    unit = np.float32(1 / step)
 
     def fill(some: slice) -> None:
         rows = narrow[some]
-        values[some, :width] = np.rint(rows * unit)
-        squares, along_axes = _squares(values[some]), _squares(rows)
+        lines = np.zeros((len(rows), 1 + pairs), dtype=np.int32)
+        values = lines[:, 1:].view(np.int16)
+        values[:, :width] = np.rint(rows * unit)
+        squares, along_axes = _squares(values), _squares(rows)
         if whole is not narrow:
             squares += np.maximum((_squares(whole[some]) - along_axes) / step**2, 0)
-        halves[some] = np.ceil(squares / 2)  # or a distance could be below 0
-        added[some] = along_axes - 2 * step**2 * halves[some]
+        lines[:, 0] = np.ceil(squares / 2)  # or a distance could be below 0
+        added[some] = along_axes - 2 * step**2 * lines[:, 0]
+        _fill(panels[some.start // PANEL :], lines)
 
-    by_blocks(fill, n, whole.shape[1], team)
-    return Codes(pairs, halves, added, step)
+    by_blocks(fill, n, whole.shape[1], team, PANEL)
+    return Codes(panels, added, step)
 
 
 def _squares(rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ class Grouped:
     def panels(self, team: Team) -> NDArray[Any]:
         """Return all rows as points for `compare`."""
         if isinstance(self.narrow, Codes):
-            return self.narrow.panels(team)
+            return self.narrow.panels
         return panels_of(self.narrow, self.whole, team)
 
     def tiles(self, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.float32], np.float32]:
@@ -82,8 +82,8 @@ class Grouped:
             What they must be multiplied by before.
         """
         if isinstance(self.narrow, Codes):
-            codes = self.narrow[slice(start, end)]
-            return codes.tiles(), codes.added, codes.scale
+            codes = self.narrow
+            return codes.tiles(slice(start, end)), codes.added[start:end], codes.scale
         some = self.narrow[start:end]
         return tiles_of(some), np.einsum("ij,ij->i", some, some), F(1)
 

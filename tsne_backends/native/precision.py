@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 MAX_ERROR = 0.02
 #: Rows that show where the data lie, and the largest entry, in units of a common one, whose squares
 #: single precision can add up.
-PLACING_ROWS, LARGEST = 2_000, 1e16
+PLACING_ROWS, LARGEST = 500, 1e16
 #: Rows of up to so many features are copied into the order of a search, so that what is near in
 #: space is near in memory. Wider ones are read where they are: of 192 features the search of 50,000
 #: rows takes 9 % longer; of 768 that of 10,000 rows 6 % and of 50,000 1 % longer, of 200,000 9 %

@@ -6,6 +6,7 @@ makes a seed repeat at any number of threads.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,7 +14,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from tsne_backends.native.crew import Crew, Program, Work
 
@@ -24,6 +25,8 @@ PORTIONS_PER_THREAD = 4
 #: the first to end must not free them while another works, nor the last restore what it found.
 _teams = 0
 _limits: Any = None
+#: What libraries are loaded, and how many modules were when they were looked for.
+_looked_up: tuple[int, ThreadpoolController] | None = None
 _lock = threading.Lock()
 
 
@@ -157,8 +160,16 @@ def _hold_libraries() -> None:
     global _teams, _limits
     with _lock:
         if _teams == 0:
-            _limits = threadpool_limits(limits=1)
+            _limits = _libraries().limit(limits=1)
         _teams += 1
+
+
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that are loaded, which takes 3 ms; none is without a module's import."""
+    global _looked_up
+    if _looked_up is None or _looked_up[0] != len(sys.modules):
+        _looked_up = len(sys.modules), ThreadpoolController()
+    return _looked_up[1]
 
 
 def _release_libraries() -> None:

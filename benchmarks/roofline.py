@@ -121,7 +121,7 @@ def comparisons() -> list[dict[str, Any]]:
                 step = step_of(np.einsum("ij,ij->i", rows, rows))
                 codes = coded(rows, rows, step, team)
                 others = coded(points, points, codes.step, team)
-                ways["comparing codes"] = codes.tiles(slice(None)), others.panels
+                ways["comparing codes"] = codes.tiles(0, len(rows)), others.panels
         works = [partial(_compare, *given, len(points), buffers) for given in ways.values()]
         # A product begins with a square, so that each feature is one multiplication and one sum.
         operations = 2 * width * len(rows) * len(points)

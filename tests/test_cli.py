@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -400,6 +401,14 @@ def test_warmup_says_what_it_did():
     result = run("warmup")
     assert result.exit_code == 0, result.output
     assert re.search(r"was compiled already; loading it took \d+\.\d s\.", result.output)
+
+
+def test_warmup_compiles_what_large_data_and_new_rows_need(monkeypatch):
+    done = []
+    for name in ("warm_up", "warm_up_codes", "warm_up_placing"):
+        monkeypatch.setattr(f"tsne_backends.native.warm.{name}", partial(done.append, name))
+    assert run("warmup").exit_code == 0
+    assert done == ["warm_up", "warm_up_codes", "warm_up_placing"]
 
 
 def test_warmup_compiles_for_the_gpu_where_there_is_one(gpu):

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.metrics import pairwise_distances
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from tsne_backends import EmbeddingError, Problem, ServerlessTSNE
 from tsne_backends.backends.native import NativeBackend
@@ -198,6 +199,20 @@ def test_sparse_data():
     assert fitted.kl_divergence_ == pytest.approx(native().fit(X).kl_divergence_, rel=0.05)
 
 
+def test_callbacks_see_the_rows_in_their_order():
+    """The engine has them in an order of its own."""
+    seen = []
+
+    def watch(iteration, kl_divergence, positions):
+        seen.append(positions.copy())
+        return iteration >= 300
+
+    fitted = native(callbacks=watch).fit(mixture(300))
+    assert fitted.n_iter_ == 300
+    for axis in range(2):
+        assert np.corrcoef(seen[-1][:, axis], fitted.embedding_[:, axis])[0, 1] > 0.9999
+
+
 def test_perplexity_up_to_a_third_of_the_rows():
     X = mixture(300)
     fitted = native(perplexity=100).fit(X)
@@ -208,9 +223,15 @@ def test_perplexity_up_to_a_third_of_the_rows():
 
 def test_refusals_name_another_way():
     problem = Problem(1000, 10)
-    for change in ({"n_components": 3}, {"method": "exact"}, {"method": "barnes_hut"}):
+    refused = [
+        ({"n_components": 3}, "whose grid would need billions of nodes"),
+        ({"method": "exact"}, "wants the affinities of all pairs"),
+        ({"method": "barnes_hut"}, "tree"),
+    ]
+    for change, reason in refused:
         verdict = NativeBackend().can_run(replace(problem, **change))
         assert not verdict.ok
+        assert reason in verdict.reason
         assert 'backend="sklearn"' in verdict.reason
 
 
@@ -331,6 +352,34 @@ def test_two_fits_at_once():
         both = list(pool.map(lambda _: native().fit_transform(X), range(2)))
     for one in both:
         np.testing.assert_array_equal(one, alone)
+
+
+def test_fits_that_overlap_leave_threads_of_libraries_as_they_were():
+    """The second begins within the first, and ends after it."""
+    second_works, first_is_done = threading.Event(), threading.Event()
+    for library in ThreadpoolController().lib_controllers:
+        # Newer versions of threadpoolctl let one thread alone change OpenBLAS: none so far.
+        getattr(library, "clear_controlling_thread", lambda **_: None)(force=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        before = {one["filepath"]: one["num_threads"] for one in threadpool_info()}
+
+        def fit(first_report):
+            return native(callbacks=lambda *_: first_report() is None).fit(mixture(400))
+
+        def begin_second():
+            running.append(pool.submit(fit, wait_for_first))
+            assert second_works.wait(60)
+
+        def wait_for_first():
+            second_works.set()
+            assert first_is_done.wait(60)
+
+        running = []
+        pool.submit(fit, begin_second).result()
+        first_is_done.set()
+        running[0].result()
+        after = {one["filepath"]: one["num_threads"] for one in threadpool_info()}
+    assert {path: after[path] for path in before} == before
 
 
 def test_compilation_is_seen_and_counted(tmp_path):

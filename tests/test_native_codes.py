@@ -25,7 +25,7 @@ def compared(codes, team, compare=compare):
         return compare(tiles, U(tile), panels, U(panel), bars, products, nearer)
 
     n = len(codes.added)
-    tiles, panels = codes.tiles(slice(None)), codes.panels
+    tiles, panels = codes.tiles(0, n), codes.panels
     halves = np.empty((TILE * len(tiles), PANEL * len(panels)))
     bars = np.full(len(halves), 3e38, np.float32)
     for tile in range(len(tiles)):
@@ -63,20 +63,25 @@ def test_rows_are_read_from_panels_with_the_opposite_sign(n, team):
     codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
     before = codes.panels.copy()
     points = line_by_line(codes.panels)[:n]
-    for which in (slice(None), slice(n // 3, n), slice(17, 40), np.arange(n)[::-3]):
-        some = codes[which]
-        np.testing.assert_array_equal(some.added, codes.added[which])
-        np.testing.assert_array_equal(line_by_line(some.panels)[: len(some.added)], points[which])
-        tiles = some.tiles(slice(None))
-        if isinstance(which, slice):
-            np.testing.assert_array_equal(tiles, codes.tiles(which))
-        lines = line_by_line(tiles)
-        m = len(some.added)
-        np.testing.assert_array_equal(lines[:m, 0], points[which, 0])
-        values = points[which, 1:].copy().view(np.int16)
+    for start, end in ((0, n), (n // 3, n), (n // 2, n // 2), (n // 4, n - n // 4)):
+        lines = line_by_line(codes.tiles(start, end))
+        m = end - start
+        np.testing.assert_array_equal(lines[:m, 0], points[start:end, 0])
+        values = points[start:end, 1:].copy().view(np.int16)
         np.testing.assert_array_equal(lines[:m, 1:].copy().view(np.int16), -values)
         assert (lines[m:] == 0).all()
     np.testing.assert_array_equal(codes.panels, before)
+
+
+def test_codes_of_some_rows(team):
+    rows = np.random.RandomState(0).standard_normal((50, 5)).astype(np.float32)
+    codes = coded(rows, rows, step_of((rows**2).sum(axis=1)), team)
+    for which in (np.arange(50)[::-3], np.array([49, 3, 3, 17])):
+        some = codes[which]
+        np.testing.assert_array_equal(some.added, codes.added[which])
+        points = line_by_line(codes.panels)[which]
+        np.testing.assert_array_equal(line_by_line(some.panels)[: len(which)], points)
+        assert some.step == codes.step
 
 
 def test_many_blocks_are_coded_as_one(team, monkeypatch):

@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from tsne_backends.native import features, search
 from tsne_backends.native.features import as_they_are, both_as_read, features_of
-from tsne_backends.native.precision import MOST_COPIED, extent_of, place_of
+from tsne_backends.native.precision import MOST_COPIED, PLACING_ROWS, extent_of, place_of
 from tsne_backends.native.search import find_nearest, find_neighbors
 from tsne_backends.native.threads import Team
 
@@ -126,6 +126,15 @@ def test_rows_whose_squares_could_not_be_summed_as_they_are_are_copied(scale, te
     found = find_neighbors(X, 5, team)
     assert np.isfinite(found.squared).all()
     assert (found.squared > 0).all()
+
+
+def test_rows_that_are_equal_where_looked_at_are_measured_by_the_others():
+    X = np.zeros((4 * PLACING_ROWS, 3), np.float32)
+    X[1::4] = 1e-25 * np.random.RandomState(0).uniform(0.1, 1, (PLACING_ROWS, 3))
+    middle, unit = place_of(X)
+    assert (middle == 0).all()
+    assert unit == pytest.approx(float(X.max()))
+    assert place_of(np.zeros((10, 2)))[1] == 1
 
 
 @pytest.mark.parametrize("value", [1e20, -1e20])

@@ -22,7 +22,7 @@ from tsne_backends.native import affinities as native_affinities
 from tsne_backends.native import layout, search
 from tsne_backends.native.affinities import make_affinities
 from tsne_backends.native.attraction import REPORTS, move, pull, sum_logarithms
-from tsne_backends.native.exact import over_pairs
+from tsne_backends.native.exact import MOST_PAIRED_ROWS, is_affordable, over_pairs
 from tsne_backends.native.grid import MAX_NODES, make_grid, smooth_at_least
 from tsne_backends.native.jit import as_points
 from tsne_backends.native.layout import lay_out
@@ -94,6 +94,21 @@ def test_exact_repulsion(width, n, team):
         team.do(work)
         assert our_Z[0] == pytest.approx(max(Z, LEAST_PAIR * n), rel=1e-5)
         assert relative(out, forces) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("n", "width", "expected"),
+    [
+        (2_000, 1, True),
+        (2_600, 20, False),  # a grid under a small map is quick
+        (3_700, 130, True),
+        (4_500, 130, False),
+        (MOST_PAIRED_ROWS, 1e6, True),
+        (MOST_PAIRED_ROWS + 1, 1e6, False),
+    ],
+)
+def test_pairs_are_summed_where_that_takes_little_longer_than_a_grid(n, width, expected):
+    assert is_affordable(n, np.array([width, width], dtype=np.float64), 0.4) == expected
 
 
 def test_exact_repulsion_of_one_point_on_a_line_and_of_equal_points(team):

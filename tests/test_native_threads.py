@@ -1,18 +1,15 @@
 """The team of threads of our engine: what it shares out, how it ends, what it leaves behind."""
 
-import sys
 import threading
 import time
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
-from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tsne_backends import Problem, cost_native
 from tsne_backends.machine import Machine
-from tsne_backends.native import threads
 from tsne_backends.native.threads import Team
 
 
@@ -74,44 +71,15 @@ def pools(kind=None):
     }
 
 
-@pytest.mark.parametrize("first_out", [0, 1])
-def test_the_last_of_overlapping_teams_gives_threads_back(first_out):
+def test_the_last_of_overlapping_teams_gives_threads_back():
     with threadpool_limits(2):
         before = pools()
-        teams = [Team(1), Team(1)]
-        for team in teams:
-            team.__enter__()
-        teams[first_out].__exit__(None, None, None)
-        assert set(pools("blas").values()) == {1}
-        teams[1 - first_out].__exit__(None, None, None)
+        with Team(1):
+            with Team(1):
+                assert set(pools("blas").values()) == {1}
+            assert set(pools("blas").values()) == {1}
         assert pools() == before
         assert set(before.values()) == {2}
-
-
-def test_libraries_are_looked_for_again_once_something_was_imported(monkeypatch):
-    looks = []
-    monkeypatch.setattr(threads, "_looked_up", None)
-    monkeypatch.setattr(threads, "ThreadpoolController", look_into(looks))
-    for expected in (1, 1):
-        with Team(1):
-            assert set(pools("blas").values()) == {1}
-        assert len(looks) == expected
-    monkeypatch.setitem(sys.modules, "tests.imported_since", ModuleType("imported_since"))
-    with Team(1):
-        assert set(pools("blas").values()) == {1}
-    assert len(looks) == 2
-
-
-def look_into(looks):
-    return lambda: looks.append(1) or ThreadpoolController()
-
-
-def test_threads_are_given_back_as_they_are_found_each_time():
-    for n_threads in (2, 1, 2):
-        with threadpool_limits(n_threads):
-            with Team(1):
-                assert set(pools().values()) == {1}
-            assert set(pools().values()) == {n_threads}
 
 
 def fail_within_a_team():

@@ -34,7 +34,7 @@ STEP_SECONDS = 1e-8
 #: it brings numba.
 POINT_SECONDS, NODE_SECONDS, GRID_SECONDS = 2e-8, 3.2e-9, 1.5e-4
 #: Summing over all pairs instead, per ordered pair. Where that takes longer and is done all the
-#: same, for its exactness, up to about 3,400 rows, a plan would see fewer rows take longer than
+#: same, for its exactness, up to about 4,000 rows, a plan would see fewer rows take longer than
 #: more; it counts the lesser of the two.
 EXACT_PAIR_SECONDS = 8e-11
 #: Fixed cost of one iteration.

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from tsne_backends.answers import Embedding
 from tsne_backends.backend import Backend
 from tsne_backends.errors import BackendUnavailableError, BackendWarning, EmbeddingError
 from tsne_backends.gpu.arrays import on_host
+from tsne_backends.libraries import library_threads
 from tsne_backends.plan import Candidate, Plan
 from tsne_backends.problem import Problem
 from tsne_backends.registry import list_backends, load_backend, load_backends
@@ -98,7 +98,7 @@ def run_first_that_starts(
         data = X if backend.takes_gpu_arrays else on_host(X)
         return backend.embed(replace(problem, options=options), data, run)
 
-    with threadpool_limits(problem.n_threads):
+    with library_threads(problem.n_threads):
         while True:
             way = ways.pop(0)
             try:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tsne_backends.errors import EmbeddingError
+from tsne_backends.libraries import library_threads
 from tsne_backends.machine import import_with_passive_threads
 from tsne_backends.neighbors import is_plain, neighbors_of_new
 from tsne_backends.problem import Problem
@@ -95,7 +95,7 @@ def _nearest(
         found = _own_search(problem, X, X_new, k)
         if found is not None:
             return *found, True
-    with threadpool_limits(problem.n_threads):
+    with library_threads(problem.n_threads):
         return *neighbors_of_new(problem, X, X_new, k), False
 
 

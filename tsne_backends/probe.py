@@ -87,7 +87,8 @@ def measure(cores: int) -> Speeds:
     """
     from scipy.sparse import csr_matrix
     from scipy.spatial import cKDTree
-    from threadpoolctl import threadpool_limits
+
+    from tsne_backends.libraries import library_threads
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(3_000, 3))
@@ -99,7 +100,7 @@ def measure(cores: int) -> Speeds:
     def walk(workers: int) -> Any:
         return tree.query(points, 31, workers=workers)
 
-    with threadpool_limits(1):
+    with library_threads(1):
         one = _quickest(lambda: walk(1))
         gathers = _quickest(lambda: [affinities @ points[:, :2] for _ in range(10)])
         products = _quickest(lambda: matrix @ matrix)

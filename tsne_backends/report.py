@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tsne_backends.labels import as_labels, class_codes
+from tsne_backends.libraries import library_threads
 from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.outline import check_is_matrix
@@ -194,7 +194,7 @@ def quality_report(
     rows = sample_of(n, sample, random_state)
     looked_at = f"{len(rows):,} rows of {n:,}" if len(rows) < n else "all rows"
     n_threads = thread_count(n_jobs)
-    with threadpool_limits(n_threads):
+    with library_threads(n_threads):
         preserved, trust = neighbour_scores(X, Y, rows, k, n_threads)
     divergence = None
     if perplexity is not None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+
+from tsne_backends.libraries import library_threads
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def find_neighbors(
     ValueError
         A sparse matrix of distances holds fewer than k of a row.
     """
-    with threadpool_limits(n_threads):  # scikit-learn's brute force takes every core otherwise
+    with library_threads(n_threads):  # scikit-learn's brute force takes every core otherwise
         indices, distances, words = _found_by(
             search, X, k, metric, metric_params, 1 if repeatable else n_threads, n_threads
         )

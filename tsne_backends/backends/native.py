@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tsne_backends import cost, cost_native
 from tsne_backends.answers import Embedding, Estimate, Verdict
@@ -21,6 +20,7 @@ from tsne_backends.backend import Backend, Option, Parameter
 from tsne_backends.backends.options import NEIGHBORS
 from tsne_backends.errors import EmbeddingError
 from tsne_backends.initialization import initial_positions
+from tsne_backends.libraries import library_threads
 from tsne_backends.machine import Machine
 from tsne_backends.neighbors import is_plain, neighbors_graph, searches_for
 from tsne_backends.problem import Phase, Problem
@@ -188,7 +188,7 @@ class NativeBackend(Backend):
 
         warm_up()
         _neighbors(problem, X, self.option(problem, "neighbors"), run)
-        with threadpool_limits(1):  # as in `embed`, to the last digit
+        with library_threads(1):  # as in `embed`, to the last digit
             initial_positions(problem, X, run.initial, cache=run.cache)
 
 

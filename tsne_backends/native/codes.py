@@ -33,7 +33,7 @@ def step_of(*squares: NDArray[np.float32]) -> float:
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of rows as `compare` reads points, and how it reads them as rows.
+    """Codes of rows, laid out as points for `compare`; `tiles` makes rows of them.
 
     Attributes
     ----------
@@ -56,32 +56,24 @@ class Codes:
         """What half of a squared distance in units must be multiplied by."""
         return np.float32(2 * self.step**2)
 
-    def __getitem__(self, which: slice | NDArray[np.int64]) -> Codes:
+    def __getitem__(self, which: NDArray[np.int64]) -> Codes:
         """Return those of some rows."""
-        lines = self._lines(which)
+        lines = self.panels[which // PANEL, :, which % PANEL]
         panels = _no_panels(*lines.shape)
         _fill(panels, lines)
         return Codes(panels, self.added[which], self.step)
 
-    def tiles(self, which: slice) -> NDArray[np.int32]:
+    def tiles(self, start: int, end: int) -> NDArray[np.int32]:
         """Return some rows as rows: half of their squares, then minus two axes at a time."""
-        lines = self._lines(which)
+        first = start // PANEL
+        panels = self.panels[first : -(-end // PANEL)]
+        lines = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])
+        lines = lines[start - first * PANEL : end - first * PANEL]
         tiles = np.empty((-(-len(lines) // TILE), lines.shape[1], TILE), dtype=np.int32)
         transpose(lines, tiles, 0)
         codes = tiles[:, 1:].view(np.int16)
         np.negative(codes, out=codes)
         return tiles
-
-    def _lines(self, which: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return some rows one after the other, each as in a column of its panel."""
-        if not isinstance(which, slice):
-            lines: NDArray[np.int32] = self.panels[which // PANEL, :, which % PANEL]
-            return lines
-        start, stop, _ = which.indices(len(self.added))
-        first = start // PANEL
-        panels = self.panels[first : -(-stop // PANEL)]
-        lines = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])
-        return lines[start - first * PANEL : stop - first * PANEL]
 
 
 def _no_panels(n: int, height: int) -> NDArray[np.int32]:

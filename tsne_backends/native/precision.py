@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 #: Rounding error of the products, relative to the squared size of the data, that is allowed in the
 #: squared distance of the k-th neighbour: beyond it, single precision cannot order neighbours.
 MAX_ERROR = 0.02
-#: Rows that show where the data lie, and the largest entry, in units of a common one, whose squares
-#: single precision can add up.
+#: Rows that show where the data lie, at least, and the largest entry, in units of a common one,
+#: whose squares single precision can add up.
 PLACING_ROWS, LARGEST = 500, 1e16
 #: Rows of up to so many features are copied into the order of a search, so that what is near in
 #: space is near in memory. Wider ones are read where they are: of 192 features the search of 50,000
@@ -32,7 +32,8 @@ def place_of(X: NDArray[Any]) -> Place:
     # In single precision if X is: its resolution is lost anyway.
     middle = np.median(sample, axis=0).astype(X.dtype)
     entries = np.abs(sample - middle)
-    return middle, float(np.median(entries)) or float(entries.max()) or 1.0
+    unit = float(np.median(entries)) or float(entries.max()) or extent_of(X, (middle, 1.0))
+    return middle, unit or 1.0
 
 
 def extent_of(X: NDArray[Any], place: Place) -> float:

@@ -83,7 +83,7 @@ class Grouped:
         """
         if isinstance(self.narrow, Codes):
             codes = self.narrow
-            return codes.tiles(slice(start, end)), codes.added[start:end], codes.scale
+            return codes.tiles(start, end), codes.added[start:end], codes.scale
         some = self.narrow[start:end]
         return tiles_of(some), np.einsum("ij,ij->i", some, some), F(1)
 

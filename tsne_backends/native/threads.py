@@ -6,36 +6,26 @@ makes a seed repeat at any number of threads.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from itertools import count
 from types import TracebackType
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
+from tsne_backends.libraries import library_threads
 from tsne_backends.native.crew import Crew, Program, Work
 
 #: Portions per thread in one call: more even out the load on a busy machine, fewer cost less.
 PORTIONS_PER_THREAD = 4
 
-#: Teams that hold the libraries' threads now, and what will give them back: fits may overlap, and
-#: the first to end must not free them while another works, nor the last restore what it found.
-_teams = 0
-_limits: Any = None
-#: What libraries are loaded, and how many modules were when they were looked for.
-_looked_up: tuple[int, ThreadpoolController] | None = None
-_lock = threading.Lock()
-
 
 class Team:
     """Threads for one computation, to be used in a ``with`` statement.
 
-    Threads that wait sleep, at the latest after a millisecond. While any team exists, BLAS and
-    OpenMP libraries are held to one thread each, because the team itself keeps every core busy;
-    afterwards they are as they were.
+    Threads that wait sleep, at the latest after a millisecond. Meanwhile BLAS and OpenMP are held
+    to one thread, because the team itself keeps every core busy.
 
     Parameters
     ----------
@@ -57,9 +47,10 @@ class Team:
         self.interrupted = False
         self._pool: ThreadPoolExecutor | None = None
         self._crew: Crew | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> Team:
-        _hold_libraries()
+        self._held.enter_context(library_threads(1))
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads - 1, "serverless-tsne")
         return self
@@ -79,7 +70,7 @@ class Team:
                 self._pool.shutdown(wait=True, cancel_futures=True)
                 self._pool = None
         finally:
-            _release_libraries()
+            self._held.close()
 
     def run(self, work: Callable[..., Any], n_tiles: int, *arguments: Any) -> None:
         """Call ``work(first, stop, *arguments)`` until every tile from 0 to n_tiles is done.
@@ -153,28 +144,3 @@ class Team:
             crew.close()
             self._crew = None
             raise
-
-
-def _hold_libraries() -> None:
-    """Hold BLAS and OpenMP libraries to one thread each, until the last team has gone."""
-    global _teams, _limits
-    with _lock:
-        if _teams == 0:
-            _limits = _libraries().limit(limits=1)
-        _teams += 1
-
-
-def _libraries() -> ThreadpoolController:
-    """Return the libraries that are loaded, which takes 3 ms; none is without a module's import."""
-    global _looked_up
-    if _looked_up is None or _looked_up[0] != len(sys.modules):
-        _looked_up = len(sys.modules), ThreadpoolController()
-    return _looked_up[1]
-
-
-def _release_libraries() -> None:
-    global _teams
-    with _lock:
-        _teams -= 1
-        if _teams == 0:
-            _limits.restore_original_limits()

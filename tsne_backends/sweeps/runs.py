@@ -15,13 +15,13 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tsne_backends.backend import Backend
 from tsne_backends.cache import CarriedCache
 from tsne_backends.dispatch import check_finite
 from tsne_backends.display import Display
 from tsne_backends.errors import BackendUnavailableError
+from tsne_backends.libraries import library_threads
 from tsne_backends.machine import thread_count
 from tsne_backends.preservation import SampledNeighbors, share_kept
 from tsne_backends.problem import Problem
@@ -140,10 +140,8 @@ def _run_here(
         joblib.delayed(_numbered_row)(number, fit, shared.X, shared.cache, shared.true)
         for number, fit in enumerate(fits_here)
     )
-    # Fits in threads of this process set the limits of its libraries in turns.
-    with threadpool_limits():
-        for number, row in parallel(calls):
-            yield fits[number], row
+    for number, row in parallel(calls):
+        yield fits[number], row
 
 
 def _threads_each(n_jobs: int | None, n_fits: int) -> int:
@@ -195,7 +193,7 @@ def _row(fit: Fit, shared: Shared) -> SweepRow:
     row = SweepRow(fit.parameters, fit.backend.name)
     run = Run(cache=shared.cache, initial=fit.initial, max_cost=fit.max_cost)
     try:
-        with threadpool_limits(fit.problem.n_threads):
+        with library_threads(fit.problem.n_threads):
             embedding = fit.backend.embed(fit.problem, fit.data(shared.X), run)
         check_finite(embedding, fit.backend.name, fit.problem)
     except Exception as error:

@@ -13,14 +13,13 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from tsne_backends.cache import CarriedCache
 from tsne_backends.decision import decide
 from tsne_backends.display import choose_display
 from tsne_backends.errors import did_you_mean
 from tsne_backends.estimator import ServerlessTSNE
 from tsne_backends.gpu.arrays import on_host
+from tsne_backends.libraries import library_threads
 from tsne_backends.outline import outline
 from tsne_backends.preservation import SampledNeighbors, sampled_neighbors
 from tsne_backends.run import Run
@@ -205,7 +204,7 @@ def _prepare(fits: Sequence[Fit], X: Any, cache: CarriedCache) -> None:
         if repr(needs) not in done and not fit.backend.remote:
             done.add(repr(needs))
             # What goes wrong here goes wrong again in the fit, whose row then tells it.
-            with suppress(Exception), threadpool_limits(problem.n_threads):
+            with suppress(Exception), library_threads(problem.n_threads):
                 fit.backend.prepare(problem, fit.data(X), Run(cache=cache, initial=fit.initial))
 
 

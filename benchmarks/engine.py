@@ -26,8 +26,8 @@ SEEDS, SEEDS_MAX_ROWS = 5, 50_000
 JUDGED_MAX_ROWS = 200_000
 #: Groups of rows whose centres are compared between data and map.
 GROUPS = 40
-#: Rows beyond which engines without a fast gradient, or without a fast search, are left out.
-MOST_ROWS = {"scikit-learn": 10_000, "scikit-learn-intelex": 50_000}
+#: Rows beyond which engines without a fast gradient are left out.
+MOST_ROWS = {"scikit-learn": 10_000}
 #: Packages of peers that need not be there.
 PACKAGES = {
     "scikit-learn-intelex": "sklearnex",

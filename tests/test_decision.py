@@ -279,7 +279,7 @@ def test_a_plan_after_a_run_has_the_schedule_of_what_ran(digits, monkeypatch):
     with pytest.warns(BackendWarning, match="could not start"):
         tsne.fit(digits)
     assert tsne.backend_ == "native"
-    assert sum(phase.n_iter for phase in tsne.plan_.phases) == tsne.n_iter_ == 500
+    assert sum(phase.n_iter for phase in tsne.plan_.phases) == tsne.n_iter_ == 550
     assert tsne.learning_rate_ == tsne.plan_.phases[0].learning_rate
 
 

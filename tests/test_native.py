@@ -255,11 +255,12 @@ def stages_run(max_iter):
     return seen, fitted
 
 
-def test_max_iter_auto_is_a_schedule_of_500():
+def test_max_iter_auto_is_a_schedule_of_550():
     seen, fitted = stages_run("auto")
-    assert seen == list(range(50, 501, 50))
-    assert fitted.n_iter_ == 500
-    assert set(fitted.details_["gradients"]) == {"early exaggeration", "settling", "main"}
+    assert seen == list(range(50, 551, 50))
+    assert fitted.n_iter_ == 550
+    names = {"early exaggeration", "settling", "main", "cooling"}
+    assert set(fitted.details_["gradients"]) == names
 
 
 def test_max_iter_of_a_thousand_is_scikit_learns():
@@ -279,17 +280,18 @@ def test_other_engines_take_auto_for_a_thousand(backend):
     np.testing.assert_array_equal(plain.embedding_, auto.embedding_)
 
 
-def test_the_fast_stage_comes_after_settling():
+def test_the_fast_stage_comes_after_settling_and_before_cooling():
     early, main = (
         Stage("early exaggeration", 250, 12.0, 50.0, 0.5),
         Stage("main", 750, 1.0, 80.0, 0.8),
     )
-    first, settle, fast = accelerated(early, main)
+    first, settle, fast, cool = accelerated(early, main)
     assert (first.n_iter, first.exaggeration, first.momentum) == (250, 12.0, 0.5)
-    assert (settle.momentum, settle.learning_rate) == (0.8, 80.0)
+    for plain in (settle, cool):
+        assert (plain.momentum, plain.learning_rate) == (0.8, 80.0)
     assert fast.learning_rate > settle.learning_rate
     assert fast.momentum == FAST_MOMENTUM
-    assert not fast.fresh  # it goes on with the velocities of settling
+    assert not (fast.fresh or cool.fresh)  # each goes on with the velocities there are
 
 
 def test_a_given_learning_rate_is_used_as_given_in_every_stage():
@@ -297,7 +299,8 @@ def test_a_given_learning_rate_is_used_as_given_in_every_stage():
     problem = Problem(5000, 10, max_iter="auto", learning_rate=123.0)
     assert {phase.learning_rate for phase in schedule(problem)} == {123.0}
     automatic = schedule(replace(problem, learning_rate="auto"))
-    assert automatic[-1].learning_rate == 4 * automatic[-2].learning_rate
+    _, settle, fast, cool = (phase.learning_rate for phase in automatic)
+    assert (fast, cool) == (4 * settle, settle)
 
 
 def small_engine(team, n=200):
@@ -417,8 +420,9 @@ def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
 
 def test_the_plan_shows_the_schedule_that_runs():
     plan = native(max_iter="auto").plan(shape=(5000, 10))
-    assert [phase.name for phase in plan.phases] == ["early exaggeration", "settling", "main"]
-    assert sum(phase.n_iter for phase in plan.phases) == 500
+    names = ["early exaggeration", "settling", "main", "cooling"]
+    assert [phase.name for phase in plan.phases] == names
+    assert sum(phase.n_iter for phase in plan.phases) == 550
     other = ServerlessTSNE(backend="opentsne", max_iter="auto").plan(shape=(5000, 10))
     assert sum(phase.n_iter for phase in other.phases) == 1000
 

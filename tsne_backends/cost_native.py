@@ -11,7 +11,7 @@ import math
 from tsne_backends import cost
 from tsne_backends.machine import Machine
 from tsne_backends.native.precision import MOST_COPIED
-from tsne_backends.native.schedule import FAST, FAST_SPACING, PLAIN_SPACING, SETTLING
+from tsne_backends.native.schedule import COOLING, FAST, FAST_SPACING, PLAIN_SPACING, SETTLING
 from tsne_backends.problem import Phase, Problem
 
 #: Compiling all kernels, once per machine and version; loading them from disk, once per process.
@@ -113,7 +113,8 @@ def optimise_seconds(problem: Problem, machine: Machine) -> float:
             # Its map grows as wide as that of the plain schedule, in fewer iterations: of 20,000
             # rows to 19,200 cells on average, against 21,400.
             spacing = FAST_SPACING
-            n_iter = n_iter if phase.name == "early exaggeration" else SETTLING + FAST
+            if phase.name != "early exaggeration":
+                n_iter = SETTLING + FAST + COOLING
         seconds += n_iter * _iteration_seconds(problem, phase, spacing, machine)
     return seconds
 

@@ -82,7 +82,7 @@ class ServerlessTSNE(
         least 50.
     max_iter : int or "auto", default=1000
         Iterations, the 250 of early exaggeration included; at least 250. ``"auto"`` lets an engine
-        that has a faster schedule of its own use it (``"native"``: 500 iterations); the others
+        that has a faster schedule of its own use it (``"native"``: 550 iterations); the others
         take 1,000.
     n_iter_without_progress : int, default=300
         Iterations without a lower KL divergence before stopping, after early exaggeration;

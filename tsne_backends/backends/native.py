@@ -63,7 +63,7 @@ class NativeBackend(Backend):
             "perplexity": Parameter("perplexity", "as given, with 3 × perplexity neighbours"),
             "early_exaggeration": Parameter("exaggeration of the first stage"),
             "learning_rate": Parameter("learning_rate", 'as given; "auto" per stage'),
-            "max_iter": Parameter("stages", '"auto" is a faster schedule of 500 iterations'),
+            "max_iter": Parameter("stages", '"auto" is a faster schedule of 550 iterations'),
             "n_iter_without_progress": Parameter("our check, every 50 iterations"),
             "min_grad_norm": Parameter("our check, every 50 iterations"),
             "metric": Parameter(

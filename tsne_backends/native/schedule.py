@@ -4,7 +4,8 @@
 iterations a lower KL divergence than the plain schedule in 500 — but only from a map that has
 settled: let loose on the one early exaggeration leaves, they throw islands apart, and a shorter or
 hotter early exaggeration loses the arrangement of clusters. So early exaggeration stays as it is,
-and some plain iterations follow it.
+and some plain iterations follow it. Plain ones end it, too: points that still swing have not yet
+come to rest beside their neighbours, least in large maps (see `COOLING`).
 """
 
 from __future__ import annotations
@@ -52,8 +53,11 @@ class Stage:
     patient: bool = False
 
 
-#: Iterations of the accelerated schedule: as scikit-learn's early exaggeration, settling, fast.
-SETTLING, FAST = 50, 200
+#: Iterations of the accelerated schedule after early exaggeration: settling, fast, and cooling down.
+#: Without the last, 200,000 image patches of 48 features kept 0.315 of their 15 neighbours, with it
+#: 0.380 (KL divergence 3.104, 3.013); 10,000 kept as many. Cooling within the 200, from the 150th
+#: on, kept 0.375 of those and left a higher KL divergence elsewhere.
+SETTLING, FAST, COOLING = 50, 200, 50
 #: What the fast stage multiplies an automatic learning rate by, and its momentum.
 FAST_RATE, FAST_MOMENTUM = 4.0, 0.9
 
@@ -83,4 +87,5 @@ def accelerated(early: Stage, main: Stage, rate_factor: float = FAST_RATE) -> Se
         momentum=FAST_MOMENTUM,
         fresh=False,
     )
-    return early, settle, fast
+    cool = replace(main, name="cooling", n_iter=COOLING, fresh=False)
+    return early, settle, fast, cool

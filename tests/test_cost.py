@@ -159,13 +159,13 @@ def test_threads_and_speed_help_as_far_as_they_are_there():
 
 
 def test_the_fast_schedule_costs_what_its_own_iterations_do():
-    """250 early iterations and as many wide ones; the plain schedule has three wide ones to one."""
+    """250 early iterations and 300 wide ones, of which the plain schedule has 750."""
     plain, fast = (sized(2_000_000, 10, max_iter=max_iter) for max_iter in (1000, "auto"))
     fixed = cost_native.optimise_seconds(replace(plain, max_iter=0), Machine())
     early = cost_native.optimise_seconds(replace(plain, max_iter=250), Machine()) - fixed
     main = cost_native.optimise_seconds(plain, Machine()) - fixed - early
     found = cost_native.optimise_seconds(fast, Machine()) - fixed
-    assert found == pytest.approx(early + main / 3, rel=0.05)
+    assert found == pytest.approx(early + 0.4 * main, rel=0.05)
 
 
 def test_constants_of_the_model_are_those_of_the_engine():

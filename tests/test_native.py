@@ -291,7 +291,7 @@ def test_the_fast_stage_comes_after_settling_and_before_cooling():
         assert (plain.momentum, plain.learning_rate) == (0.8, 80.0)
     assert fast.learning_rate > settle.learning_rate
     assert fast.momentum == FAST_MOMENTUM
-    assert not (fast.fresh or cool.fresh)  # each goes on with the velocities there are
+    assert [fast.fresh, cool.fresh] == [False, False]  # each goes on with the velocities there are
 
 
 def test_a_given_learning_rate_is_used_as_given_in_every_stage():

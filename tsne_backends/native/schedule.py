@@ -53,7 +53,7 @@ class Stage:
     patient: bool = False
 
 
-#: Iterations of the accelerated schedule after early exaggeration: settling, fast, and cooling down.
+#: Iterations of the accelerated schedule after early exaggeration: settling, fast, cooling down.
 #: Without the last, 200,000 image patches of 48 features kept 0.315 of their 15 neighbours, with it
 #: 0.380 (KL divergence 3.104, 3.013); 10,000 kept as many. Cooling within the 200, from the 150th
 #: on, kept 0.375 of those and left a higher KL divergence elsewhere.

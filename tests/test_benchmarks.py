@@ -38,7 +38,7 @@ def test_a_table_of_engines_goes_on_where_it_was(tmp_path, capsys):
         harness.measure("benchmarks.engine", results, jobs, engine.judged)
         capsys.readouterr()
     (row,) = tables.read_rows(tmp_path / "engine.csv")
-    assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", 150, 500)
+    assert (row["engine"], row["n"], row["iterations"]) == ("native-auto", 150, 550)
     assert {"kl", "preservation", "spearman"} <= set(row)
     (line,) = engine._summary([row])
     assert line["seeds"] == 1

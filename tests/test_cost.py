@@ -234,8 +234,7 @@ def test_memory_of_our_engine_follows_what_was_measured():
     """Growth of resident memory beside X in the committed table, where rows outweigh the rest."""
     rows = [row for row in read_rows(RESULTS / "engine.csv") if row["engine"] == "native"]
     for row in rows:
-        # Those patches were measured when wide rows were still copied, twice.
-        if row["n"] < 200_000 or row["data"] == "patches768":
+        if row["n"] < 50_000:
             continue
         d = load(row["data"], 100).shape[1]
         foreseen = cost_native.peak_bytes(sized(row["n"], d)) - 4 * row["n"] * d

@@ -1,10 +1,11 @@
-"""What tests of our engine compare with: maps, and their repulsion in double precision."""
+"""What tests of our engine share: maps, their repulsion in double precision, data, a fit."""
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.interpolate import BSpline
 from scipy.spatial.distance import cdist
 
+from tsne_backends import ServerlessTSNE
 from tsne_backends.native.calls import Call
 from tsne_backends.native.crew import Work
 from tsne_backends.native.exact import over_pairs
@@ -96,3 +97,14 @@ def graph(X, k):
     np.fill_diagonal(distances, np.inf)
     indices = np.argsort(distances, axis=1)[:, :k]
     return indices.astype(np.uint32), np.take_along_axis(distances, indices, 1).astype(np.float32)
+
+
+def native(**parameters):
+    defaults = {"backend": "native", "random_state": 0, "max_iter": 300}
+    return ServerlessTSNE(**{**defaults, **parameters})
+
+
+def mixture(n, d=8, seed=0):
+    rng = np.random.RandomState(seed)
+    centres = 4 * rng.standard_normal((12, d))
+    return (centres[rng.randint(12, size=n)] + rng.standard_normal((n, d))).astype(np.float32)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from native_truth import mixture, native
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
@@ -20,24 +21,13 @@ from tsne_backends.machine import Machine
 from tsne_backends.native import engine as native_engine
 from tsne_backends.native.affinities import make_affinities
 from tsne_backends.native.engine import GO_ON, NEXT_STAGE, STOP, Engine
-from tsne_backends.native.schedule import FAST_MOMENTUM, Stage, accelerated
+from tsne_backends.native.schedule import Stage
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
 from tsne_backends.native.warm import is_compiled
 from tsne_backends.neighbors import neighbors_graph
 from tsne_backends.quality import kl_divergence, neighbor_preservation
 from tsne_backends.run import Run
-
-
-def native(**parameters):
-    defaults = {"backend": "native", "random_state": 0, "max_iter": 300}
-    return ServerlessTSNE(**{**defaults, **parameters})
-
-
-def mixture(n, d=8, seed=0):
-    rng = np.random.RandomState(seed)
-    centres = 4 * rng.standard_normal((12, d))
-    return (centres[rng.randint(12, size=n)] + rng.standard_normal((n, d))).astype(np.float32)
 
 
 @pytest.mark.parametrize("method", ["auto", "fft"])
@@ -244,63 +234,7 @@ def test_neighbours_are_cached(tmp_path):
     assert len(stored) == 2  # the graph and the principal components
 
 
-# Schedules.
-
-
-def stages_run(max_iter):
-    seen = []
-    X = mixture(300)
-    watch = {"callbacks": lambda i, *_: seen.append(i), "n_iter_without_progress": 1000}
-    fitted = native(max_iter=max_iter, **watch).fit(X)
-    return seen, fitted
-
-
-def test_max_iter_auto_is_a_schedule_of_550():
-    seen, fitted = stages_run("auto")
-    assert seen == list(range(50, 551, 50))
-    assert fitted.n_iter_ == 550
-    names = {"early exaggeration", "settling", "main", "cooling"}
-    assert set(fitted.details_["gradients"]) == names
-
-
-def test_max_iter_of_a_thousand_is_scikit_learns():
-    seen, fitted = stages_run(1000)
-    assert seen == list(range(50, 1001, 50))
-    assert set(fitted.details_["gradients"]) == {"early exaggeration", "main"}
-
-
-@pytest.mark.parametrize("backend", ["opentsne", "sklearn"])
-def test_other_engines_take_auto_for_a_thousand(backend):
-    X = mixture(60)
-    plain, auto = (
-        ServerlessTSNE(backend=backend, perplexity=5, random_state=0, max_iter=m).fit(X)
-        for m in (1000, "auto")
-    )
-    assert plain.n_iter_ == auto.n_iter_
-    np.testing.assert_array_equal(plain.embedding_, auto.embedding_)
-
-
-def test_the_fast_stage_comes_after_settling_and_before_cooling():
-    early, main = (
-        Stage("early exaggeration", 250, 12.0, 50.0, 0.5),
-        Stage("main", 750, 1.0, 80.0, 0.8),
-    )
-    first, settle, fast, cool = accelerated(early, main)
-    assert (first.n_iter, first.exaggeration, first.momentum) == (250, 12.0, 0.5)
-    for plain in (settle, cool):
-        assert (plain.momentum, plain.learning_rate) == (0.8, 80.0)
-    assert fast.learning_rate > settle.learning_rate
-    assert fast.momentum == FAST_MOMENTUM
-    assert [fast.fresh, cool.fresh] == [False, False]  # each goes on with the velocities there are
-
-
-def test_a_given_learning_rate_is_used_as_given_in_every_stage():
-    schedule = NativeBackend().schedule
-    problem = Problem(5000, 10, max_iter="auto", learning_rate=123.0)
-    assert {phase.learning_rate for phase in schedule(problem)} == {123.0}
-    automatic = schedule(replace(problem, learning_rate="auto"))
-    _, settle, fast, cool = (phase.learning_rate for phase in automatic)
-    assert (fast, cool) == (4 * settle, settle)
+# The engine by itself.
 
 
 def small_engine(team, n=200):
@@ -416,15 +350,6 @@ def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
 
     assert jit.kernel(double)(3) == 6
     assert asked == [True, False]
-
-
-def test_the_plan_shows_the_schedule_that_runs():
-    plan = native(max_iter="auto").plan(shape=(5000, 10))
-    names = ["early exaggeration", "settling", "main", "cooling"]
-    assert [phase.name for phase in plan.phases] == names
-    assert sum(phase.n_iter for phase in plan.phases) == 550
-    other = ServerlessTSNE(backend="opentsne", max_iter="auto").plan(shape=(5000, 10))
-    assert sum(phase.n_iter for phase in other.phases) == 1000
 
 
 def test_auto_weighs_the_seconds_of_compiling(monkeypatch):

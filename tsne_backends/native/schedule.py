@@ -4,8 +4,8 @@
 iterations a lower KL divergence than the plain schedule in 500 — but only from a map that has
 settled: let loose on the one early exaggeration leaves, they throw islands apart, and a shorter or
 hotter early exaggeration loses the arrangement of clusters. So early exaggeration stays as it is,
-and some plain iterations follow it. Plain ones end it, too: points that still swing have not yet
-come to rest beside their neighbours, least in large maps (see `COOLING`).
+and some plain iterations follow it. Plain ones end it, too: points that still swing have not
+come to rest beside their neighbours, least of all in large maps (see `COOLING`).
 """
 
 from __future__ import annotations

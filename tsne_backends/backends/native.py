@@ -141,6 +141,7 @@ class NativeBackend(Backend):
 
             from tsne_backends.native.affinities import make_affinities
             from tsne_backends.native.engine import Engine
+            from tsne_backends.native.heap import give_back
             from tsne_backends.native.threads import Team
             from tsne_backends.native.warm import warm_up
 
@@ -148,6 +149,7 @@ class NativeBackend(Backend):
         with run.phase("neighbours"):
             search = self.option(problem, "neighbors")
             indices, squared, places, words = _neighbors(problem, X, search, run)
+            give_back(problem.n_samples)
         # Principal components too: in BLAS's own threads their last digits would depend on how many
         # there are, and a seed would repeat at one number of threads only.
         n_threads = cost_native.iteration_threads(problem)
@@ -157,6 +159,7 @@ class NativeBackend(Backend):
                 del indices, squared
             with run.phase("initialisation"):
                 start = initial_positions(problem, X, run.initial, cache=run.cache)[places]
+                give_back(problem.n_samples)
             with run.phase("optimisation"):
                 exact = None if problem.method == "auto" else False
                 try:

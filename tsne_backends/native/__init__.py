@@ -7,5 +7,6 @@ in it, `lists` groups them, `scan` and `candidates` compare them and `search` fi
 the parts, `spreading`, `repulsion` and `exact` give the repulsion, `attraction` the attraction and
 the step of each point, `schedule` says how often and how far, `engine` runs it all. `jit` compiles
 loops, `vectors` are those written in vectors; `threads` shares long work out, and `calls`, `board`
-and `crew` what an iteration does. Nothing here knows of estimators or backends.
+and `crew` what an iteration does; `heap` gives freed memory back between the steps. Nothing
+here knows of estimators or backends.
 """

@@ -55,6 +55,7 @@ def tables() -> list[tuple[str, str, str]]:
         ("commands.md", "commands", commands()),
         ("native.md", "speed", speed_tables.all_data()),
         ("native.md", "peers", speed_tables.peers()),
+        ("native.md", "fastest peers", speed_tables.fastest_peers()),
         ("gpu.md", "gpu", speed_tables.gpu()),
         ("../README.md", "speed", speed_tables.selected()),
     ]

@@ -42,6 +42,8 @@ SHOWN = (
 OURS = ("native-750", "native", "native-auto")
 PEERS = ("native", "native-auto", "openTSNE", "scikit-learn", "scikit-learn-intelex")
 PEERS += ("manifolds-rs-fft", "manifolds-rs")
+#: The quicker ones of the others, and what they are called where there is little room.
+FAST_PEERS = {"scikit-learn-intelex": "intelex", "manifolds-rs-fft": "manifolds"}
 QUALITIES = ("kl", "preservation", "spearman")
 
 Runs = Sequence[dict[str, str]]
@@ -138,6 +140,28 @@ def peers() -> str:
             cells += [_mean(first, one) if first else "–" for one in QUALITIES[:2]]
         lines.append(f"| {engine} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def fastest_peers() -> str:
+    """Return the fastest other engine of every data set and size, and how ours compare with it."""
+    sizes = (2_000, 10_000, 50_000, 200_000)
+    heads = " | ".join(f"{n:,} rows" for n in sizes)
+    lines = [f"| data | {heads} |", "|---|" + "---|" * len(sizes)]
+    for data, name in NAMES.items():
+        of_sizes = [1_797, *sizes[1:]] if data == "digits" else sizes
+        cells = " | ".join(_fastest_peer(data, n) for n in of_sizes)
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fastest_peer(data: str, n: int) -> str:
+    runs = {engine: _runs(data, n, engine) for engine in FAST_PEERS}
+    others = {engine: _median(some) for engine, some in runs.items() if some}
+    if not others:
+        return "–"
+    engine = min(others, key=lambda one: others[one])
+    default, fast = (others[engine] / _median(_runs(data, n, one)) for one in OURS[1:])
+    return f"{FAST_PEERS[engine]}, {_seconds(runs[engine])}: {default:.1f}, {fast:.1f} ×"
 
 
 @cache

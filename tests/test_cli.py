@@ -405,10 +405,10 @@ def test_warmup_says_what_it_did():
 
 def test_warmup_compiles_what_large_data_and_new_rows_need(monkeypatch):
     done = []
-    for name in ("warm_up", "warm_up_codes", "warm_up_placing"):
+    for name in ("warm_up", "warm_up_many", "warm_up_placing"):
         monkeypatch.setattr(f"tsne_backends.native.warm.{name}", partial(done.append, name))
     assert run("warmup").exit_code == 0
-    assert done == ["warm_up", "warm_up_codes", "warm_up_placing"]
+    assert done == ["warm_up", "warm_up_many", "warm_up_placing"]
 
 
 def test_warmup_compiles_for_the_gpu_where_there_is_one(gpu):

@@ -203,7 +203,7 @@ import numpy as np
 from tsne_backends import ServerlessTSNE, native
 from tsne_backends.native.search import find_neighbors
 from tsne_backends.native.threads import Team
-from tsne_backends.native.warm import is_compiled, warm_up, warm_up_codes, warm_up_placing
+from tsne_backends.native.warm import is_compiled, warm_up, warm_up_many, warm_up_placing
 
 def compiled():
     found = set()
@@ -215,7 +215,7 @@ def compiled():
 
 warm_up()
 assert is_compiled()
-warm_up_codes()
+warm_up_many()
 warm_up_placing()
 before = compiled()
 groups = 8 * np.eye(5)[np.arange(1200) % 5]

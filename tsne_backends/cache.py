@@ -24,7 +24,7 @@ Key = tuple[Any, ...]
 
 #: Part of every key. To be raised whenever what is kept changes its layout, or what finds it
 #: finds something else: older entries are then not looked at.
-LAYOUT = 1
+LAYOUT = 2
 #: Bytes that are hashed at once where the rows of a matrix do not lie together.
 BLOCK_BYTES = 1 << 24
 

@@ -143,12 +143,12 @@ def warmup() -> None:
     Needed once per machine, version and Python; a second time takes a fraction of a second. Where
     there is a GPU that can be used, its kernels are compiled, too.
     """
-    from tsne_backends.native.warm import is_compiled, warm_up, warm_up_codes, warm_up_placing
+    from tsne_backends.native.warm import is_compiled, warm_up, warm_up_many, warm_up_placing
 
     known = is_compiled()
     started = time.perf_counter()
     warm_up()
-    warm_up_codes()
+    warm_up_many()
     warm_up_placing()
     seconds = time.perf_counter() - started
     done = "was compiled already; loading it" if known else "is compiled; that"

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_backends.native.graph import position, sort_long_rows
 from tsne_backends.native.jit import F0, U0, U1, F, U, kernel
 from tsne_backends.native.perplexity import TILE_ROWS, conditional_affinities
 from tsne_backends.native.threads import Team
 
-#: Rows with more neighbours than this are sorted by name, so that one is found by bisection;
-#: shorter ones are scanned, which takes a few vector comparisons.
-LONG_ROW = 256
 #: Share of the affinities' sum that is left out of the forces, smallest first, and the least share
 #: of entries this must save: where affinities are flat, it would save little and cost neighbours.
 #: Never more than half of the entries go: on a swiss roll, 5 % are two thirds of the entries, and
@@ -81,10 +79,8 @@ def make_affinities(
     -------
     Affinities
     """
-    n, k = indices.shape
-    is_sorted = k > LONG_ROW
-    if is_sorted:
-        _sort_rows(indices, squared)
+    n = len(indices)
+    is_sorted = sort_long_rows(indices, squared)
     conditional = conditional_affinities(squared, perplexity, team)
     n_tiles = -(-n // TILE_ROWS)
     mass = np.zeros(BINS, dtype=np.float64)
@@ -96,15 +92,6 @@ def make_affinities(
         dropped_mass = 0.0
     _histogram(signed, mass, number)
     return Affinities(indices, signed, float(terms.sum()), _threshold(mass, number, dropped_mass))
-
-
-def _sort_rows(indices: NDArray[np.uint32], squared: NDArray[np.float32]) -> None:
-    """Sort every row by neighbour, some rows at a time to save memory."""
-    for start in range(0, len(indices), TILE_ROWS):
-        rows = slice(start, start + TILE_ROWS)
-        order = np.argsort(indices[rows], axis=1)
-        indices[rows] = np.take_along_axis(indices[rows], order, axis=1)
-        squared[rows] = np.take_along_axis(squared[rows], order, axis=1)
 
 
 def _threshold(mass: NDArray[np.float64], number: NDArray[np.int64], dropped: float) -> float:
@@ -135,22 +122,7 @@ def _symmetrise(
         for i in range(tile * U(TILE_ROWS), min((tile + U1) * U(TILE_ROWS), n)):
             for c in range(k):
                 j = U(indices[i, c])
-                name = np.uint32(i)
-                back: Any = k
-                if is_sorted:
-                    low, high = U0, k
-                    while low < high:
-                        middle = (low + high) // U(2)
-                        if indices[j, middle] < name:
-                            low = middle + U1
-                        else:
-                            high = middle
-                    if low < k and indices[j, low] == name:
-                        back = low
-                else:
-                    for e in range(k):
-                        if indices[j, e] == name:
-                            back = e
+                back = position(indices, j, np.uint32(i), is_sorted)
                 p = conditional[i, c] * share
                 if back < k:
                     p += conditional[j, back] * share

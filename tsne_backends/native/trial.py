@@ -81,19 +81,29 @@ class Trial:
         patience, recall : float
             See `scan`; the recall is 0 where no search compares so few.
         """
-        some, beyond = rows.some(self._drawn, self._team), self._kth * F(1 + ROUNDING)
+        some = rows.some(self._drawn, self._team)
         learnt, recall = 0.0, 0.0
         for patience in PATIENCE:
             _, squared, seen = scan(some, points, panels, self._k, spare, patience, self._team)
             if seen > most:
                 break
-            found = share_found(squared, beyond, self._known)
+            found = share_found(squared, self._kth, self._known)
             if found - recall < LEAST_GAIN and not recall < LEAST_RECALL <= found:
                 break  # what is missing is not among the candidates, however many points are seen
             learnt, recall = patience, found
             if recall >= GOOD_RECALL:
                 break
         return learnt, recall
+
+    def recall(self, squared: NDArray[np.float32]) -> float:
+        """Return the share of true neighbours among those that were found for all rows.
+
+        Parameters
+        ----------
+        squared : ndarray of shape (n, k), float32
+            Their squared distances; a row is not among its own neighbours.
+        """
+        return share_found(squared[self._drawn], self._kth, 0)
 
 
 def _drawn(starts: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
@@ -115,9 +125,10 @@ def share_found(squared: NDArray[np.float32], kth: NDArray[np.float32], known: i
     squared : ndarray of shape (n_rows, known + k), float32
         Squared distances of the neighbours found.
     kth : ndarray of shape (n_rows,), float32
-        Of the true k-th neighbour.
+        Of the true last neighbour.
     known : int
         How many of them are found without a search: 1 where rows are among their own.
     """
     at = squared.shape[1]
-    return float((at * (squared <= kth[:, None]).mean() - known) / (at - known))
+    beyond = kth[:, None] * F(1 + ROUNDING)
+    return float((at * (squared <= beyond).mean() - known) / (at - known))

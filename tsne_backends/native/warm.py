@@ -115,27 +115,31 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def warm_up_codes() -> None:
-    """Compile the comparing of many rows, where the processor does that in whole numbers."""
+def warm_up_many() -> None:
+    """Compile what many rows need besides: comparing them in whole numbers, where the processor
+    does that, and looking again for some.
+    """
     import numpy as np
 
     from tsne_backends.native.codes import coded, step_of
     from tsne_backends.native.features import as_they_are
+    from tsne_backends.native.graph import rows_that_missed
     from tsne_backends.native.lists import make_lists
     from tsne_backends.native.scan import Grouped, scan
     from tsne_backends.native.simd import pairs_at_once
     from tsne_backends.native.threads import Team
 
-    if not pairs_at_once():
-        return
     rng = np.random.RandomState(0)
     X = rng.standard_normal((300, 3)).astype(np.float32)
     with _without_collecting(), Team(1) as team:
         lists = make_lists(X, team, rng)
         rows = as_they_are(X[lists.places])
-        codes = coded(rows, rows, step_of(rows.squares(team)), team)
-        points = Grouped(rows, codes, lists)
-        scan(points, points, points.panels(team), 3, 4, 0.1, team)
+        points = Grouped(rows, rows, lists)
+        if pairs_at_once():
+            codes = coded(rows, rows, step_of(rows.squares(team)), team)
+            points = Grouped(rows, codes, lists)
+        indices, squared, _ = scan(points, points, points.panels(team), 3, 4, 0.1, team)
+        rows_that_missed(indices, squared, np.arange(300), team)
 
 
 def warm_up_placing() -> None:

@@ -1,6 +1,6 @@
 """How true the KL divergence is that our own engine tells: no seconds, no other engines.
 
-The truth has exact neighbours, openTSNE's affinities of them, and a normalisation over all pairs,
+The truth has exact neighbours and a normalisation over all pairs,
 up to the number of rows from which it is estimated. Beyond, its standard error is told, too.
 
 Run ``python -m benchmarks.divergence``; ``--quick`` ends in about a minute. A run that was stopped

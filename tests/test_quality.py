@@ -31,17 +31,34 @@ def reference_affinities(X, perplexity):
     return P / P.sum()
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 3])
-def test_kl_divergence_is_that_of_the_definition(n_components):
-    Y = 3 * rng.standard_normal((150, n_components))
-    P = reference_affinities(X, 10)
-    freedom = max(n_components - 1, 1)
+def kl_between(P, Y):
+    freedom = max(Y.shape[1] - 1, 1)
     Q = (1 + pairwise_distances(Y) ** 2 / freedom) ** (-(freedom + 1) / 2)
     np.fill_diagonal(Q, 0)
     Q /= Q.sum()
     some = P > 0
-    expected = (P[some] * np.log(P[some] / Q[some])).sum()
-    assert kl_divergence(X, Y, perplexity=10) == pytest.approx(expected, rel=1e-4)
+    return (P[some] * np.log(P[some] / Q[some])).sum()
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_kl_divergence_is_that_of_the_definition(n_components):
+    Y = 3 * rng.standard_normal((150, n_components))
+    expected = kl_between(reference_affinities(X, 10), Y)
+    assert kl_divergence(X, Y, perplexity=10) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_every_row_has_the_perplexity_asked_for(scale):
+    """Also one with neighbours at very different distances, and in any unit."""
+    apart = np.random.RandomState(1).standard_t(1, size=(150, 2))
+    Y = rng.standard_normal((150, 2))
+    expected = kl_between(reference_affinities(apart, 10), Y)
+    assert kl_divergence(scale * apart, Y, perplexity=10) == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_rows_are_judged():
+    Y = rng.standard_normal((150, 2))
+    assert 0 < kl_divergence(np.repeat(X[:3], 50, axis=0), Y, perplexity=10) < 10
 
 
 def test_sampled_normalisation_is_close():

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from tsne_backends.machine import import_with_passive_threads, thread_count
+from tsne_backends.machine import thread_count
 from tsne_backends.neighbors import NeighborsGraph, choose_search
 from tsne_backends.preservation import SAMPLE, SampledNeighbors, sample_of, share_kept
 from tsne_backends.problem import Problem
@@ -19,6 +20,9 @@ from tsne_backends.searches import find_neighbors
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
+#: Bandwidths that are looked for, as logarithms in units of a row's mean squared distance, and how
+#: often their interval is halved: to the last digits.
+MAX_LOG_BETA, HALVINGS = 50.0, 60
 #: What is wider than this, and than its data, is no map of them.
 MOST_COMPONENTS = 3
 
@@ -121,16 +125,11 @@ def kl_with_error(
     The error is that of the logarithm of the sampled normalisation, by the delta method; 0 where
     all pairs are summed.
     """
-    import_with_passive_threads("openTSNE")
-    from openTSNE.affinity import joint_probabilities_nn
-
     Y = checked_embedding(X, embedding)
     n, d = X.shape
     k = Problem(n, d, perplexity=perplexity).n_neighbors
     graph = _sufficient(graph, X, k, n_jobs)
-    P = joint_probabilities_nn(
-        graph.indices[:, :k], graph.distances[:, :k], [perplexity], n_jobs=thread_count(n_jobs)
-    ).tocoo()
+    P = _joint_probabilities(graph.indices[:, :k], graph.distances[:, :k], perplexity)
     freedom = max(Y.shape[1] - 1, 1)
     sums = _kernel_sums(Y, freedom, sample_of(n, sample, random_state))
     kernel = _kernel(((Y[P.row] - Y[P.col]) ** 2).sum(axis=1), freedom)
@@ -138,6 +137,42 @@ def kl_with_error(
     p, q = P.data[positive], kernel[positive] / (n * sums.mean())
     divergence = float((p * np.log(p / np.maximum(q, np.finfo(np.float64).tiny))).sum())
     return divergence, error_of_mean(sums, n) / float(sums.mean())
+
+
+def _joint_probabilities(
+    indices: NDArray[Any], distances: NDArray[Any], perplexity: float
+) -> sp.coo_matrix:
+    """Return the affinities of neighbours, every row's bandwidth found by bisection.
+
+    openTSNE's own search ends too early for a few rows of some data, whose perplexity is then up to
+    three times as high (measured with 1.0.4 on image patches), and the KL divergence 0.1 % lower.
+    """
+    n, k = indices.shape
+    p = np.empty((n, k))
+    step = max(1, BLOCK_PAIRS // k)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        p[rows] = _conditional(np.square(distances[rows], dtype=np.float64), np.log(perplexity))
+    starts = np.arange(0, n * k + 1, k)
+    conditional = sp.csr_matrix((p.ravel(), indices.ravel(), starts), shape=(n, n))
+    return ((conditional + conditional.T) / (2 * n)).tocoo()
+
+
+def _conditional(squared: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
+    squared = squared - squared.min(axis=1, keepdims=True)
+    squared /= np.maximum(squared.mean(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    low, high = (np.full((len(squared), 1), bound) for bound in (-MAX_LOG_BETA, MAX_LOG_BETA))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        beta = np.exp(middle)
+        p = np.exp(-beta * squared)
+        total = p.sum(axis=1, keepdims=True)
+        p *= squared
+        is_flat = np.log(total) + beta * p.sum(axis=1, keepdims=True) / total > entropy
+        low, high = np.where(is_flat, middle, low), np.where(is_flat, high, middle)
+    p = np.exp(-np.exp(low) * squared)
+    p /= p.sum(axis=1, keepdims=True)
+    return p
 
 
 def error_of_mean(values: NDArray[np.float64], n: int) -> float:

@@ -1,7 +1,7 @@
 """How true the KL divergence is that our own engine tells: no seconds, no other engines.
 
-The truth has exact neighbours and a normalisation over all pairs,
-up to the number of rows from which it is estimated. Beyond, its standard error is told, too.
+The truth has exact neighbours and a normalisation over all pairs; beyond 50,000 rows that is
+estimated, and its standard error told, too.
 
 Run ``python -m benchmarks.divergence``; ``--quick`` ends in about a minute. A run that was stopped
 goes on where it was.
@@ -29,7 +29,7 @@ DATA = (
     "farblobs",
     "heavytails",
 )
-#: Rows that stand for all beyond as many; all pairs of them take a quarter of a minute.
+#: Rows whose pairs with all are summed, a quarter of a minute for as many; beyond, a sample.
 Z_SAMPLE = 50_000
 
 

@@ -171,8 +171,8 @@ def _conditional(squared: NDArray[np.float64], entropy: float) -> NDArray[np.flo
         is_flat = np.log(total) + beta * p.sum(axis=1, keepdims=True) / total > entropy
         low, high = np.where(is_flat, middle, low), np.where(is_flat, high, middle)
     p = np.exp(-np.exp(low) * squared)
-    p /= p.sum(axis=1, keepdims=True)
-    return p
+    conditional: NDArray[np.float64] = p / p.sum(axis=1, keepdims=True)
+    return conditional
 
 
 def error_of_mean(values: NDArray[np.float64], n: int) -> float:

@@ -33,7 +33,7 @@ def sort_long_rows(indices: NDArray[np.uint32], squared: NDArray[np.float32]) ->
     bool
         Whether rows are sorted.
     """
-    is_long = indices.shape[1] > LONG_ROW
+    is_long: bool = indices.shape[1] > LONG_ROW
     for start in range(0, len(indices) if is_long else 0, TILE_ROWS):
         rows = slice(start, start + TILE_ROWS)
         order = np.argsort(indices[rows], axis=1)

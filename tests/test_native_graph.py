@@ -10,6 +10,7 @@ from tsne_backends.native import search, trial
 from tsne_backends.native.graph import LONG_ROW, rows_that_missed, sort_long_rows, without_itself
 from tsne_backends.native.perplexity import conditional_affinities
 from tsne_backends.native.search import find_neighbors
+from tsne_backends.native.threads import Team
 
 
 def nearest(indices, squared, k, missing=0.0):
@@ -20,14 +21,13 @@ def nearest(indices, squared, k, missing=0.0):
     return tuple(np.ascontiguousarray(one) for one in both)
 
 
-def missed_by_brute_force(indices, squared):
+def missed_by_brute_force(indices, squared, finders=None):
     rows = [set(row) for row in indices.tolist()]
     kth = squared.max(axis=1)
     missed = set()
-    for i, row in enumerate(indices.tolist()):
-        missed |= {
-            j for j, d in zip(row, squared[i], strict=True) if d < kth[j] and i not in rows[j]
-        }
+    for i in range(len(indices)) if finders is None else finders.tolist():
+        row = indices[i]
+        missed |= {j for j in row[squared[i] < kth[row]].tolist() if i not in rows[j]}
     return missed
 
 
@@ -38,9 +38,11 @@ def test_a_row_missed_what_has_found_it(team):
     found = rows_that_missed(indices, squared, np.arange(1200), team)
     assert (np.diff(found) > 0).all()
     assert set(found.tolist()) == expected
-    halves = [rows_that_missed(indices, squared, some, team) for some in (np.arange(600), found)]
-    assert 0 < len(halves[0]) < len(expected)
-    assert set(np.concatenate(halves).tolist()) <= expected
+    for finders in (np.arange(600), found):
+        some = rows_that_missed(indices, squared, finders, team)
+        by_them = missed_by_brute_force(indices, squared, finders)
+        assert set(some.tolist()) == by_them
+        assert 0 < len(by_them) < len(expected)
 
 
 def test_of_long_rows_some_neighbours_are_asked(team):
@@ -49,7 +51,7 @@ def test_of_long_rows_some_neighbours_are_asked(team):
     expected = missed_by_brute_force(indices, squared)
     found = set(rows_that_missed(indices, squared, np.arange(900), team).tolist())
     assert found <= expected
-    assert len(found) > 0.9 * len(expected) > 0
+    assert 0.9 * len(expected) < len(found) < len(expected)
 
 
 def test_nothing_is_missed_where_another_is_as_near(team):
@@ -123,7 +125,7 @@ def test_rows_searched_again_have_their_true_neighbours(monkeypatch, team):
     np.testing.assert_array_equal(once.indices[others], found.indices[others])
 
 
-def test_a_second_look_takes_no_longer_than_the_first(monkeypatch, team):
+def test_a_second_look_compares_no_more_pairs_than_the_first(monkeypatch, team):
     """However many rows have missed some."""
     hasty(monkeypatch)
     sizes, seen, scan = [], [], search.scan
@@ -143,11 +145,26 @@ def test_a_second_look_takes_no_longer_than_the_first(monkeypatch, team):
     assert 0 < sum(sizes[1:]) <= search.MOST_LOOKS * seen[0]
 
 
-def test_rows_with_more_duplicates_than_neighbours(team):
-    X = np.repeat(scattered(120), 50, axis=0)
-    found = find_neighbors(X, 20, team, exact=False)
-    if found is not None:
-        assert found.squared.max() == 0
+@pytest.mark.parametrize("k", [4, 30])
+def test_no_row_is_a_neighbour_of_its_own_among_duplicates(k, monkeypatch, team):
+    hasty(monkeypatch)
+    monkeypatch.setattr(search, "rows_that_missed", lambda *_: np.arange(0, 3000, 7))
+    found = find_neighbors(np.repeat(scattered(300), 10, axis=0), k, team, exact=False)
+    assert (found.indices != np.arange(3000)[:, None]).all()
+    assert (found.squared[::7].max(axis=1) == 0).all() == (k < 10)
+
+
+def test_a_second_look_is_the_same_at_any_number_of_threads(monkeypatch):
+    hasty(monkeypatch)
+    X, found, looks = scattered(3000), [], []
+    find = search.rows_that_missed
+    monkeypatch.setattr(search, "rows_that_missed", lambda *g: looks.append(1) or find(*g))
+    for n_threads in (1, 3):
+        with Team(n_threads) as team:
+            found.append(find_neighbors(X, 30, team, exact=False))
+    assert len(looks) == 2 * search.MOST_LOOKS
+    np.testing.assert_array_equal(found[0].indices, found[1].indices)
+    np.testing.assert_array_equal(found[0].squared, found[1].squared)
 
 
 def divergence(X, Y, k, perplexity, team):

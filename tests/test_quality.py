@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tsne_backends import searches
+from tsne_backends import quality, searches
 from tsne_backends.quality import exact_graph, kl_divergence, neighbor_preservation
 
 rng = np.random.RandomState(0)
@@ -56,9 +56,17 @@ def test_every_row_has_the_perplexity_asked_for(scale):
     assert kl_divergence(scale * apart, Y, perplexity=10) == pytest.approx(expected, rel=1e-6)
 
 
-def test_equal_rows_are_judged():
-    Y = rng.standard_normal((150, 2))
-    assert 0 < kl_divergence(np.repeat(X[:3], 50, axis=0), Y, perplexity=10) < 10
+def test_a_row_with_one_neighbour_far_away_has_its_perplexity():
+    squared = np.abs(rng.standard_normal((4, 90)))
+    squared[:, 0] = 1e3, 1e9, 1e15, 1e30
+    p = quality._conditional(squared, np.log(30))
+    entropies = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+    np.testing.assert_allclose(np.exp(entropies), 30, rtol=1e-6)
+
+
+def test_equal_rows_have_equal_affinities():
+    p = quality._conditional(np.ones((2, 30)), np.log(10))
+    np.testing.assert_allclose(p, 1 / 30)
 
 
 def test_sampled_normalisation_is_close():

@@ -20,9 +20,9 @@ from tsne_backends.searches import find_neighbors
 
 #: Pairs handled at once; 8 bytes each, a handful of arrays.
 BLOCK_PAIRS = 4_000_000
-#: Bandwidths that are looked for, as logarithms in units of a row's mean squared distance, and how
-#: often their interval is halved: to the last digits.
-MAX_LOG_BETA, HALVINGS = 50.0, 60
+#: Bandwidths that are looked for, as logarithms in units of a row's mean squared distance, which
+#: one neighbour 10¹⁵ times as far as the others makes large; how often their interval is halved.
+MAX_LOG_BETA, HALVINGS = 80.0, 60
 #: What is wider than this, and than its data, is no map of them.
 MOST_COMPONENTS = 3
 

@@ -45,7 +45,7 @@ def sort_long_rows(indices: NDArray[np.uint32], squared: NDArray[np.float32]) ->
 def rows_that_missed(
     indices: NDArray[np.uint32],
     squared: NDArray[np.float32],
-    known_by: NDArray[np.int64],
+    finders: NDArray[np.int64],
     team: Team,
 ) -> NDArray[np.int64]:
     """Return rows that have missed a neighbour, because that one has found them.
@@ -56,8 +56,9 @@ def rows_that_missed(
         Neighbours of every row, in no order.
     squared : ndarray of shape (n, k), float32
         Their squared distances.
-    known_by : ndarray of shape (m,), int64
-        Rows whose neighbours are asked. Of long rows only some are.
+    finders : ndarray of shape (m,), int64
+        Rows whose neighbours are asked whether they have found them, too. Of long rows only some
+        neighbours are.
     team : Team
 
     Returns
@@ -68,8 +69,8 @@ def rows_that_missed(
     kth = NEARER * squared.max(axis=1)
     missed = np.zeros(len(indices), dtype=np.uint8)
     step = -(-indices.shape[1] // LONG_ROW)
-    n_tiles = -(-len(known_by) // TILE_ROWS)
-    team.run(_mark, n_tiles, indices, squared, kth, known_by, step, missed)
+    n_tiles = -(-len(finders) // TILE_ROWS)
+    team.run(_mark, n_tiles, indices, squared, kth, finders, step, missed)
     return np.flatnonzero(missed)
 
 
@@ -101,13 +102,13 @@ def _mark(
     indices: Any,
     squared: Any,
     kth: Any,
-    known_by: Any,
+    finders: Any,
     step: int,
     missed: Any,
 ) -> None:
     k = U(indices.shape[1])
-    for r in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(known_by)))):
-        i = U(known_by[r])
+    for r in range(U(first) * U(TILE_ROWS), min(U(stop) * U(TILE_ROWS), U(len(finders)))):
+        i = U(finders[r])
         for c in range(U0, k, U(step)):
             j = U(indices[i, c])
             if squared[i, c] < kth[j] and position(indices, j, np.uint32(i), False) == k:

@@ -12,8 +12,8 @@ million affinities: 7.8 ms signed, 3.9 ms unsigned).
 
 What is kept on disk is compared with the kernel's own file only. After an edit of a function that
 is compiled into kernels of other files (``simd``, ``vectors``, ``products``, ``pairs``,
-``candidates``, ``board``, constants), ``__pycache__`` must go; the tests see to that, and
-installing another version renews all files.
+``candidates``, ``board``, ``graph``, constants), ``__pycache__`` must go; the tests see to that,
+and installing another version renews all files.
 """
 
 from __future__ import annotations

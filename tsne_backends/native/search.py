@@ -149,7 +149,7 @@ def find_nearest(
 
 
 #: Neighbours, squared distances, rows of X and of what was searched for in their order; and words.
-_Unnamed = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint32]]
+_Scanned = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint32]]
 _Found = tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint32], str]
 
 
@@ -281,7 +281,7 @@ class _Search:
 
     def _scan(
         self, points: Grouped, rows: Grouped, panels: NDArray[Any], patience: float, spare: int
-    ) -> _Unnamed:
+    ) -> _Scanned:
         found = scan(rows, points, panels, self._k, spare, patience, self._team)
         if self._among and patience > 0:
             self._look_again(points, panels, spare, *found)
@@ -306,8 +306,8 @@ class _Search:
             which = rows_that_missed(indices, squared, which, self._team)
             if not len(which):
                 break
-            # Not so many that it would take longer than the search before.
-            which = which[:: 1 + int(len(which) / seen)]
+            # Not so many that more pairs would be compared than before: then some of them, evenly.
+            which = np.ascontiguousarray(which[:: 1 + int(len(which) / seen)])
             for some in np.array_split(which, 1 + len(which) // AGAIN_AT_ONCE):
                 again = points.some(some, self._team)
                 found = scan(again, points, panels, self._k + 1, spare, 0.0, self._team)

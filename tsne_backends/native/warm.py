@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-#: A kernel of every module that has some; of the last that `warm_up` comes to, the last.
+#: A kernel of every module of which `warm_up` compiles some; of the last that it comes to, the
+#: last.
 _WITNESSES = (
     "lists._nearest",
     "rounds.look_around",
